@@ -1,0 +1,3 @@
+//! What does the evidence say, and does it hold?
+
+#![forbid(unsafe_code)]

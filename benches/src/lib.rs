@@ -1,0 +1,3 @@
+//! How fast is it, against what?
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,5 @@
+//! What does a person type?
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! How does a Rust program talk to an enclave?
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Which engine settings do compiler and enclave share?
+
+#![forbid(unsafe_code)]

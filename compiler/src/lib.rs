@@ -1,0 +1,3 @@
+//! How does a component become an artifact the enclave takes?
+
+#![forbid(unsafe_code)]

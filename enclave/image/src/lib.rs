@@ -1,0 +1,3 @@
+//! How are the parts wired into one enclave?
+
+#![forbid(unsafe_code)]

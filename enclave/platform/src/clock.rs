@@ -1,0 +1,1 @@
+//! Honest bounds on a clock that the host sets.

@@ -1,0 +1,3 @@
+//! Which certificate does a connection get, and what does it say?
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! How is a component loaded, called and limited?
+
+#![forbid(unsafe_code)]

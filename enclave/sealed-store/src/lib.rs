@@ -1,0 +1,3 @@
+//! How is data kept by a host that may lie?
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! What does a client say, and who answers?
+
+#![forbid(unsafe_code)]

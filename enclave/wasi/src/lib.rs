@@ -1,0 +1,3 @@
+//! What does a guest see of the world?
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Where do code, memories and stacks of guests live?

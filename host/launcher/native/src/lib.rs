@@ -1,0 +1,3 @@
+//! How does the enclave run in-process, without SGX?
+
+#![forbid(unsafe_code)]

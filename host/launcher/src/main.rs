@@ -1,0 +1,3 @@
+//! How is the enclave started, fed and stopped?
+
+fn main() {}

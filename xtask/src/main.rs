@@ -1,0 +1,5 @@
+//! One command for every chore.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
