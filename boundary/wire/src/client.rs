@@ -1,0 +1,1 @@
+//! What clients and the enclave say to each other inside TLS.
