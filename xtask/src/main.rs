@@ -1,5 +1,44 @@
-//! One command for every chore.
+//! One command for every chore: `cargo xtask check | test | demo`.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod check;
+mod demo;
+mod gate;
+mod tool;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "One command for every chore of Enclave OS", version)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Hold the house rules: who depends on whom, what enclave code may use, where unsafe may live.
+    Check,
+    /// The gate: format, lints, rules, unit, property, model and scenario tests.
+    Test(gate::Options),
+    /// Build everything, start a host, run the six functions of the example and show what holds.
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Check => check::command(),
+        Chore::Test(options) => gate::command(&options),
+        Chore::Demo(options) => demo::command(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
