@@ -1,9 +1,10 @@
 //! What is linked into the enclave, and what must not be: other crypto stacks, C code, an async
 //! runtime, a compiler.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{DependencyKind, Metadata, Package};
 
 use super::Violation;
 
@@ -24,6 +25,10 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("async-io", "there are no sockets in an enclave"),
     ("async-std", "no second runtime; tasks run on enclave/worker"),
     ("smol", "no second runtime; tasks run on enclave/worker"),
+];
+
+/// Nor the host, which shares its address space with the native enclave.
+const COMPILERS: &[(&str, &str)] = &[
     ("cranelift-codegen", "no compiler where keys are (DESIGN D3)"),
     ("wasmtime-internal-cranelift", "no compiler where keys are (DESIGN D3)"),
 ];
@@ -32,107 +37,79 @@ const FORBIDDEN: &[(&str, &str)] = &[
 const TOKIO_RUNTIME: &[&str] = &["rt", "rt-multi-thread", "net", "fs", "process", "signal", "time"];
 
 /// Crates that may compile C on some target, and why that does not reach the enclave.
-const BUILDS_C: &[(&str, &str)] =
-    &[("wasmtime", "its C helper is built for operating systems with signals, not for an enclave target")];
+const BUILDS_C: &[(&str, &str)] = &[
+    ("wasmtime", "its C helper is built for operating systems with signals, not for an enclave target"),
+    ("wasmtime-internal-fiber", "it compiles C for Windows only"),
+];
 
 pub(super) fn check(metadata: &Metadata) -> Vec<Violation> {
-    let packages: HashMap<&PackageId, &Package> = metadata.packages.iter().map(|p| (&p.id, p)).collect();
     let mut found = Vec::new();
-    for id in reachable(metadata, IMAGE).into_iter().flatten() {
-        let Some(package) = packages.get(&id) else { continue };
-        let name = package.name.as_str();
-        if let Some((_, why)) = FORBIDDEN.iter().find(|(forbidden, _)| *forbidden == name) {
-            // Cargo's metadata unites the features of the whole workspace; `cargo tree` for the one
-            // binary decides for crates that only a feature of another member brings.
-            if links(metadata, name) {
-                found.push(Violation::new("closure", IMAGE, format!("links `{name}`: {why}")));
-            }
+    let mut linked_into = |member| match tree(metadata, member) {
+        Ok(linked) => linked,
+        Err(error) => {
+            found.push(Violation::new("closure", member, format!("cannot tell what is linked: {error}")));
+            Vec::new()
         }
-        let builds_c = package.dependencies.iter().any(|d| {
-            d.kind == DependencyKind::Build && matches!(d.name.as_str(), "cc" | "cmake" | "bindgen")
-        });
-        if builds_c && !d_optional_only(package) && !BUILDS_C.iter().any(|(known, _)| *known == name) {
+    };
+    let (image, host) = (linked_into(IMAGE), linked_into(HOST));
+    for Linked { name, .. } in host {
+        if let Some((_, why)) = COMPILERS.iter().find(|(compiler, _)| *compiler == name) {
+            found.push(Violation::new("closure", HOST, format!("links `{name}`: {why}")));
+        }
+    }
+    for Linked { name, version, features } in image {
+        if let Some((_, why)) = FORBIDDEN.iter().chain(COMPILERS).find(|(forbidden, _)| *forbidden == name) {
+            found.push(Violation::new("closure", IMAGE, format!("links `{name}`: {why}")));
+        }
+        let package = metadata.packages.iter().find(|p| *p.name == name && p.version.to_string() == version);
+        if package.is_some_and(compiles_c) && !BUILDS_C.iter().any(|(known, _)| *known == name) {
             found.push(Violation::new("closure", IMAGE, format!("`{name}` compiles C code")));
         }
-        if name == "tokio" {
-            for feature in tokio_features(metadata) {
-                found.push(Violation::new(
-                    "closure",
-                    IMAGE,
-                    format!("links tokio with `{feature}`: no tokio runtime in an enclave (DESIGN D7)"),
-                ));
-            }
+        for feature in features.iter().filter(|f| name == "tokio" && TOKIO_RUNTIME.contains(&f.as_str())) {
+            let what = format!("links tokio with `{feature}`: no tokio runtime in an enclave (DESIGN D7)");
+            found.push(Violation::new("closure", IMAGE, what));
         }
     }
     found
 }
 
-/// True if every build dependency on a C compiler is behind a feature.
-fn d_optional_only(package: &Package) -> bool {
+/// True if its build script is given a C compiler by default.
+fn compiles_c(package: &Package) -> bool {
+    let compilers = ["cc", "cmake", "bindgen"];
     package
         .dependencies
         .iter()
-        .filter(|d| d.kind == DependencyKind::Build && matches!(d.name.as_str(), "cc" | "cmake" | "bindgen"))
-        .all(|d| d.optional)
+        .any(|d| d.kind == DependencyKind::Build && !d.optional && compilers.contains(&d.name.as_str()))
 }
 
-/// Every package that the named member reaches through normal dependencies; `None` if it is absent.
-fn reachable(metadata: &Metadata, from: &str) -> Option<BTreeSet<PackageId>> {
-    let start = metadata.packages.iter().find(|p| p.name.as_str() == from)?;
-    let resolve = metadata.resolve.as_ref()?;
-    let nodes: HashMap<&PackageId, _> = resolve.nodes.iter().map(|n| (&n.id, n)).collect();
-    let mut seen = BTreeSet::new();
-    let mut next = vec![start.id.clone()];
-    while let Some(id) = next.pop() {
-        if !seen.insert(id.clone()) {
-            continue;
-        }
-        for dependency in nodes.get(&id).map(|n| n.deps.as_slice()).unwrap_or_default() {
-            let normal = dependency.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
-            let proc_macro = metadata.packages.iter().any(|p| {
-                p.id == dependency.pkg && p.targets.iter().any(cargo_metadata::Target::is_proc_macro)
-            });
-            if normal && !proc_macro {
-                next.push(dependency.pkg.clone());
-            }
-        }
-    }
-    Some(seen)
+struct Linked {
+    name: String,
+    version: String,
+    features: Vec<String>,
 }
 
-/// Whether the crate is really linked when the host (or, without one, the image) is built alone.
-fn links(metadata: &Metadata, name: &str) -> bool {
-    tree(metadata, "{p}").iter().any(|line| line.split(' ').next() == Some(name))
-}
-
-fn tokio_features(metadata: &Metadata) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    for line in tree(metadata, "{p} features:{f}") {
-        let Some((package, features)) = line.split_once(" features:") else { continue };
-        if package.split(' ').next() == Some("tokio") {
-            let features = features.split(' ').next().unwrap_or_default();
-            found.extend(features.split(',').filter(|f| TOKIO_RUNTIME.contains(f)).map(str::to_owned));
-        }
-    }
-    found.into_iter().collect()
-}
-
-/// `cargo tree` of the binary alone, one package a line. An unanswered question counts as a violation,
-/// so an error shows as the forbidden thing being there.
-fn tree(metadata: &Metadata, format: &str) -> Vec<String> {
-    let member = [HOST, IMAGE]
-        .into_iter()
-        .find(|name| metadata.packages.iter().any(|p| p.name.as_str() == *name))
-        .unwrap_or(IMAGE);
+/// What is linked when `member` is built by itself. (`cargo metadata` would unite the features of the whole
+/// workspace.)
+fn tree(metadata: &Metadata, member: &str) -> Result<Vec<Linked>> {
     let output =
         crate::tool::cargo(&["tree", "-p", member, "-e", "normal,no-proc-macro", "--prefix", "none"])
-            .args(["--format", format])
+            .args(["--no-dedupe", "--format", "{p}|{f}"])
             .current_dir(&metadata.workspace_root)
-            .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-        }
-        _ => FORBIDDEN.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            .output()?;
+    if !output.status.success() {
+        bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
+    let lines: BTreeSet<_> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
+    lines.iter().map(|line| linked(line).with_context(|| format!("cargo tree printed `{line}`"))).collect()
+}
+
+/// `name v1.2.3 (source)|feature,feature`
+fn linked(line: &str) -> Option<Linked> {
+    let (package, features) = line.split_once('|')?;
+    let mut words = package.split(' ');
+    Some(Linked {
+        name: words.next()?.to_owned(),
+        version: words.next()?.trim_start_matches('v').to_owned(),
+        features: features.split(',').map(str::to_owned).collect(),
+    })
 }
