@@ -7,5 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod codec;
 pub mod frame;
 pub mod rpc;
