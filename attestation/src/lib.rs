@@ -1,3 +1,23 @@
 //! What does the evidence say, and does it hold?
+//!
+//! Shared by the enclave, which writes evidence, and by everything that checks it. Formats:
+//! `docs/formats/certificates.md` and `docs/formats/policy-page.md`.
+//!
+//! - [`merkle`]: tree hash and inclusion proofs (RFC 9162).
+//! - [`manifest`]: the configuration as named leaves of that tree.
+//! - [`oid`]: where certificates carry what.
+//! - [`report_data`]: what a quote is made over.
+//! - [`image_policy`]: the measured policy page.
+//! - `leaf_certificate` (feature `x509`): what a leaf certificate claims.
 
 #![forbid(unsafe_code)]
+
+mod hex;
+pub mod image_policy;
+#[cfg(feature = "x509")]
+pub mod leaf_certificate;
+pub mod manifest;
+pub mod merkle;
+pub mod oid;
+pub mod report_data;
+pub mod workloads;
