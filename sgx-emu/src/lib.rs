@@ -1,1 +1,132 @@
 //! What would the SGX instructions answer?
+//!
+//! [`SoftwareCpu`] answers EGETKEY and EREPORT as the SDM (volume 3D, chapter 40) defines them, from
+//! secrets in a file instead of fuses. **It protects nothing**: whoever can read that file, or the memory
+//! of the process, has every key. It exists so that sealing, reports and quotes run the same code
+//! everywhere.
+//!
+//! It is a CPU without key separation and sharing (KSS) and without CET: the fields of those features
+//! are zero, and asking for them faults.
+
+#![forbid(unsafe_code)]
+
+mod keys;
+mod report;
+mod secrets;
+
+use std::path::Path;
+
+pub use keys::{GeneralProtection, KeyName, KeyPolicy, KeyRequest, error_code};
+pub use report::{REPORT_LEN, TARGET_INFO_LEN, report_is_authentic, target_info};
+pub use secrets::{CpuError, SECRETS_FILE_NAME};
+
+use secrets::Secrets;
+
+/// MRENCLAVE of the native platform, where nothing is measured. Every native build has the same one.
+pub const DEVELOPMENT_MEASUREMENT: [u8; 32] = *b"NATIVE DEVELOPMENT, UNPROTECTED!";
+
+/// MRSIGNER of the native platform, where nothing is signed.
+pub const DEVELOPMENT_SIGNER: [u8; 32] = *b"NO SIGNER, NATIVE DEVELOPMENT...";
+
+/// ATTRIBUTES.INIT: EINIT has run.
+pub const ATTRIBUTE_INIT: u64 = 1 << 0;
+/// ATTRIBUTES.DEBUG: the enclave's memory can be read from outside.
+pub const ATTRIBUTE_DEBUG: u64 = 1 << 1;
+/// ATTRIBUTES.MODE64BIT.
+pub const ATTRIBUTE_MODE64BIT: u64 = 1 << 2;
+
+/// What the CPU knows about the enclave that asks (the SDM's SECS, as far as keys and reports use it).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnclaveState {
+    /// Measurement of the image.
+    pub mrenclave: [u8; 32],
+    /// Hash of the signer's public key.
+    pub mrsigner: [u8; 32],
+    /// ATTRIBUTES: flags (u64 LE), then XFRM (u64 LE).
+    pub attributes: [u8; 16],
+    /// MISCSELECT.
+    pub misc_select: u32,
+    /// Product id given by the signer.
+    pub isv_prod_id: u16,
+    /// Security version given by the signer.
+    pub isv_svn: u16,
+}
+
+impl EnclaveState {
+    /// The state that the native platform runs with: fixed, and it says what it is.
+    pub fn development() -> Self {
+        Self {
+            mrenclave: DEVELOPMENT_MEASUREMENT,
+            mrsigner: DEVELOPMENT_SIGNER,
+            attributes: attributes(ATTRIBUTE_INIT | ATTRIBUTE_MODE64BIT, 7),
+            misc_select: 0,
+            isv_prod_id: 0,
+            isv_svn: 1,
+        }
+    }
+
+    /// ATTRIBUTES.DEBUG.
+    pub fn debug(&self) -> bool {
+        u64::from(self.attributes[0]) & ATTRIBUTE_DEBUG != 0
+    }
+}
+
+/// The ATTRIBUTES structure from its two words.
+pub fn attributes(flags: u64, xfrm: u64) -> [u8; 16] {
+    (u128::from(flags) | u128::from(xfrm) << 64).to_le_bytes()
+}
+
+/// One software CPU: the secrets of one machine.
+#[derive(Debug)]
+pub struct SoftwareCpu {
+    secrets: Secrets,
+}
+
+impl SoftwareCpu {
+    /// The CPU whose secrets lie in `secrets_file`; makes them (mode 0600) if there is no such file.
+    /// Call the file [`SECRETS_FILE_NAME`], so that nobody takes it for protection.
+    ///
+    /// # Errors
+    /// [`CpuError`] when the file can neither be read nor made, is not one of ours, or others can read it.
+    pub fn open(secrets_file: &Path) -> Result<Self, CpuError> {
+        Ok(Self { secrets: Secrets::open_or_create(secrets_file)? })
+    }
+
+    /// A CPU that nobody will meet again: random secrets, no file.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness, which does not happen after boot.
+    pub fn ephemeral() -> Self {
+        Self { secrets: Secrets::random() }
+    }
+
+    /// The current CPUSVN.
+    pub fn cpu_svn(&self) -> [u8; 16] {
+        self.secrets.cpu_svn
+    }
+
+    /// The same machine at another CPUSVN, as after a microcode update or downgrade.
+    #[must_use]
+    pub fn at_cpu_svn(mut self, cpu_svn: [u8; 16]) -> Self {
+        self.secrets.cpu_svn = cpu_svn;
+        self
+    }
+
+    /// EGETKEY.
+    ///
+    /// # Errors
+    /// The SDM's error code (see [`error_code`]).
+    pub fn egetkey(&self, enclave: &EnclaveState, request: &KeyRequest) -> Result<[u8; 16], u32> {
+        keys::egetkey(&self.secrets, enclave, request)
+    }
+
+    /// EREPORT: a REPORT about `enclave` that only `target` (a TARGETINFO) can verify.
+    pub fn ereport(
+        &self,
+        enclave: &EnclaveState,
+        target: &[u8; TARGET_INFO_LEN],
+        data: &[u8; 64],
+    ) -> [u8; REPORT_LEN] {
+        report::ereport(&self.secrets, enclave, target, data)
+    }
+}
