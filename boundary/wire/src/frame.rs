@@ -37,6 +37,10 @@ pub struct ConnId(pub u64);
 impl ConnId {
     const DIALED: u64 = 1 << 63;
 
+    /// No connection: the listener. Its credit counts connections, not bytes. The host accepts none before
+    /// the enclave has granted some, and never more than that.
+    pub const LISTENER: Self = Self(0);
+
     /// The `n`th connection dialed by the enclave.
     pub const fn dialed(n: u64) -> Self {
         Self(n | Self::DIALED)
@@ -249,9 +253,9 @@ pub enum ToHost<'a> {
     },
     /// The host may send that much more.
     Credit {
-        /// The connection.
+        /// The connection, or [`ConnId::LISTENER`].
         conn: ConnId,
-        /// Bytes granted.
+        /// Bytes granted; connections, to the listener.
         bytes: u32,
     },
     /// A fragment of a request.

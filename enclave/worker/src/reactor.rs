@@ -1,0 +1,508 @@
+//! Everything that happens on one channel, as one state machine: frames in, frames out, who is woken.
+//!
+//! Every method collects the wakers it takes in `wakes`; they are woken after the lock is released.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use boundary_ring::Producer;
+use boundary_wire::frame::{ConnId, MAX_PAYLOAD, ToEnclave, ToHost, is_host};
+
+use crate::calls::Calls;
+use crate::error::{DialError, HostMisbehaved};
+use crate::log::LogQueue;
+use crate::streams::{End, Failure, Phase, Stream};
+use crate::wait_list::{Place, WaitList};
+
+/// Connections that may wait for `accept`.
+pub(crate) const BACKLOG: u32 = 128;
+/// Connections of one worker, dialed ones included.
+pub(crate) const MAX_CONNECTIONS: usize = 8 * 1024;
+
+pub(crate) struct Reactor {
+    output: Producer,
+    streams: HashMap<u64, Stream>,
+    /// Connections with something owed, each at most once.
+    owing: VecDeque<u64>,
+    last_accepted: ConnId,
+    dials: u64,
+    listening: bool,
+    /// Connections that the host may still send.
+    accept_window: u32,
+    owed_accepts: u32,
+    backlog: VecDeque<u64>,
+    accepters: WaitList,
+    pub(crate) calls: Calls,
+    pub(crate) log: LogQueue,
+    /// Writers that found the ring full.
+    ring_waiters: WaitList,
+    draining: Option<Duration>,
+    drainers: WaitList,
+    failure: Option<HostMisbehaved>,
+}
+
+impl Reactor {
+    pub(crate) fn new(output: Producer) -> Self {
+        Reactor {
+            output,
+            streams: HashMap::new(),
+            owing: VecDeque::new(),
+            last_accepted: ConnId::LISTENER,
+            dials: 0,
+            listening: false,
+            accept_window: 0,
+            owed_accepts: 0,
+            backlog: VecDeque::new(),
+            accepters: WaitList::default(),
+            calls: Calls::default(),
+            log: LogQueue::default(),
+            ring_waiters: WaitList::default(),
+            draining: None,
+            drainers: WaitList::default(),
+            failure: None,
+        }
+    }
+
+    // ---- from the host ----
+
+    /// Acts on one frame. What it may do wrong to a single connection is settled here; an error ends the
+    /// channel.
+    pub(crate) fn on_frame(
+        &mut self,
+        frame: ToEnclave<'_>,
+        wakes: &mut Vec<Waker>,
+    ) -> Result<(), HostMisbehaved> {
+        match frame {
+            ToEnclave::Accepted { conn, peer } => self.on_accepted(conn, Stream::accepted(peer), wakes),
+            ToEnclave::Dialed { conn, result } => {
+                self.on_stream(conn, wakes, |s, id, w| s.on_dialed(id, result, w))
+            }
+            ToEnclave::Data { conn, bytes } => {
+                self.on_stream(conn, wakes, |s, id, w| s.on_data(id, bytes, w))
+            }
+            ToEnclave::Eof { conn } => self.on_stream(conn, wakes, Stream::on_eof),
+            ToEnclave::Credit { conn, bytes } => {
+                self.on_stream(conn, wakes, |s, id, w| s.on_credit(id, bytes, w))
+            }
+            ToEnclave::Reset { conn } => self.on_stream(conn, wakes, Stream::on_reset),
+            ToEnclave::Reply { id, last, bytes } => self.calls.on_reply(id, last, bytes, wakes),
+            ToEnclave::Drain { grace_ms } => {
+                self.drain(Duration::from_millis(u64::from(grace_ms)), wakes);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_accepted(
+        &mut self,
+        conn: ConnId,
+        stream: Stream,
+        wakes: &mut Vec<Waker>,
+    ) -> Result<(), HostMisbehaved> {
+        let id = conn.0;
+        if conn.is_dialed() || conn <= self.last_accepted {
+            return Err(HostMisbehaved::ConnectionReused { id });
+        }
+        let Some(window) = self.accept_window.checked_sub(1) else {
+            return Err(HostMisbehaved::Uninvited { id });
+        };
+        self.accept_window = window;
+        self.last_accepted = conn;
+        self.streams.insert(id, stream);
+        if self.draining.is_some() {
+            self.let_go(id);
+        } else {
+            self.backlog.push_back(id);
+            wakes.extend(self.accepters.take_first());
+        }
+        Ok(())
+    }
+
+    fn on_stream(
+        &mut self,
+        conn: ConnId,
+        wakes: &mut Vec<Waker>,
+        act: impl FnOnce(&mut Stream, u64, &mut Vec<Waker>) -> Result<(), HostMisbehaved>,
+    ) -> Result<(), HostMisbehaved> {
+        let id = conn.0;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            // Frames may cross with the `Reset` or `Closed` that forgot the connection.
+            let last = if conn.is_dialed() { ConnId::dialed(self.dials) } else { self.last_accepted };
+            let first = if conn.is_dialed() { ConnId::dialed(1) } else { ConnId::accepted(1) };
+            return if (first..=last).contains(&conn) {
+                Ok(())
+            } else {
+                Err(HostMisbehaved::UnknownConnection { id })
+            };
+        };
+        if let Err(lie) = act(stream, id, wakes) {
+            if !stream.gone {
+                stream.owed.end = Some(End::Reset);
+            }
+            stream.fail(Failure::Misbehaved(lie), wakes);
+            self.owes(id);
+        }
+        self.forget_if_over(id);
+        Ok(())
+    }
+
+    /// Ends the channel: nothing that the host says is believed any more.
+    pub(crate) fn fail(&mut self, lie: HostMisbehaved, wakes: &mut Vec<Waker>) {
+        if self.failure.is_some() {
+            return;
+        }
+        for stream in self.streams.values_mut() {
+            stream.gone = true;
+            stream.fail(Failure::Misbehaved(lie.clone()), wakes);
+        }
+        self.owing.clear();
+        self.backlog.clear();
+        self.calls.fail(&lie, wakes);
+        self.accepters.take_all(wakes);
+        self.drainers.take_all(wakes);
+        self.ring_waiters.take_all(wakes);
+        self.failure = Some(lie);
+    }
+
+    pub(crate) fn failure(&self) -> Option<&HostMisbehaved> {
+        self.failure.as_ref()
+    }
+
+    /// Stops taking connections. What waits for `accept` is reset, open connections go on.
+    pub(crate) fn drain(&mut self, grace: Duration, wakes: &mut Vec<Waker>) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(grace);
+        for id in std::mem::take(&mut self.backlog) {
+            self.let_go(id);
+        }
+        self.accepters.take_all(wakes);
+        self.drainers.take_all(wakes);
+    }
+
+    // ---- to the host ----
+
+    /// Puts what is owed into the ring, as far as it has room, and lets writers try again.
+    pub(crate) fn flush(&mut self, wakes: &mut Vec<Waker>) {
+        if self.failure.is_some() {
+            return;
+        }
+        if let Err(lie) = self.try_flush(wakes) {
+            self.fail(lie, wakes);
+        }
+    }
+
+    /// Something waits for room in the ring: it is the host's turn.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.owing.is_empty()
+            || self.owed_accepts > 0
+            || self.calls.is_blocked()
+            || !self.ring_waiters.is_empty()
+    }
+
+    fn try_flush(&mut self, wakes: &mut Vec<Waker>) -> Result<(), HostMisbehaved> {
+        if self.owed_accepts > 0 {
+            let credit = ToHost::Credit { conn: ConnId::LISTENER, bytes: self.owed_accepts };
+            if !send(&mut self.output, &credit)? {
+                return Ok(());
+            }
+            self.accept_window = self.accept_window.saturating_add(self.owed_accepts);
+            self.owed_accepts = 0;
+        }
+        while let Some(&id) = self.owing.front() {
+            if !self.pay(id)? {
+                return Ok(());
+            }
+            self.owing.pop_front();
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.owed.queued = false;
+            }
+            self.forget_if_over(id);
+        }
+        if !self.calls.flush(&mut self.output, wakes)?
+            || !self.log.flush(&mut self.calls, &mut self.output)?
+        {
+            return Ok(());
+        }
+        if !self.ring_waiters.is_empty() {
+            let room = self.output.max_message();
+            if self.output.reserve(room)?.is_some() {
+                self.ring_waiters.take_all(wakes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what one connection owes. `false`: the ring is full.
+    fn pay(&mut self, id: u64) -> Result<bool, HostMisbehaved> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(true) };
+        let (conn, owed, output) = (ConnId(id), &mut stream.owed, &mut self.output);
+        if stream.gone {
+            return Ok(true);
+        }
+        if owed.end == Some(End::Reset) {
+            let sent = send(output, &ToHost::Reset { conn })?;
+            stream.gone = sent;
+            return Ok(sent);
+        }
+        if let Some((host, port)) = &owed.dial {
+            if !send(output, &ToHost::Dial { conn, port: *port, host })? {
+                return Ok(false);
+            }
+            owed.dial = None;
+        }
+        if owed.credit > 0 {
+            if !send(output, &ToHost::Credit { conn, bytes: owed.credit })? {
+                return Ok(false);
+            }
+            owed.credit = 0;
+        }
+        if owed.eof {
+            if !send(output, &ToHost::Eof { conn })? {
+                return Ok(false);
+            }
+            owed.eof = false;
+        }
+        if owed.end == Some(End::Closed) {
+            stream.gone = send(output, &ToHost::Closed { conn })?;
+            return Ok(stream.gone);
+        }
+        Ok(true)
+    }
+
+    fn owes(&mut self, id: u64) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.gone
+            && !std::mem::replace(&mut stream.owed.queued, true)
+        {
+            self.owing.push_back(id);
+        }
+    }
+
+    /// Removes a connection that both sides have let go of, and makes room for a new one.
+    fn forget_if_over(&mut self, id: u64) {
+        if self.streams.get(&id).is_some_and(|s| s.gone && s.dropped && !s.owed.queued) {
+            self.streams.remove(&id);
+            self.invite();
+        }
+    }
+
+    /// Gives the host accept credit, in portions.
+    fn invite(&mut self) {
+        if !self.listening || self.draining.is_some() || self.failure.is_some() {
+            return;
+        }
+        let waiting = u32::try_from(self.backlog.len()).unwrap_or(BACKLOG);
+        let outstanding = self.accept_window.saturating_add(self.owed_accepts).saturating_add(waiting);
+        let free = MAX_CONNECTIONS.saturating_sub(self.streams.len().saturating_sub(self.backlog.len()));
+        let wanted = BACKLOG.min(u32::try_from(free).unwrap_or(BACKLOG)).saturating_sub(outstanding);
+        if wanted >= BACKLOG / 4 || (wanted > 0 && outstanding == 0) {
+            self.owed_accepts = self.owed_accepts.saturating_add(wanted);
+        }
+    }
+
+    // ---- connections, from the tasks ----
+
+    /// The next connection; `None` when no more will come.
+    pub(crate) fn poll_accept(&mut self, place: &mut Place, cx: &Context<'_>) -> Poll<Option<u64>> {
+        if self.draining.is_some() || self.failure.is_some() {
+            return Poll::Ready(None);
+        }
+        if !std::mem::replace(&mut self.listening, true) {
+            self.invite();
+        }
+        while let Some(id) = self.backlog.pop_front() {
+            // One that was reset while it waited is of no interest.
+            if self.streams.get(&id).is_some_and(|s| s.failure.is_none()) {
+                self.accepters.leave(place);
+                self.invite();
+                return Poll::Ready(Some(id));
+            }
+            self.let_go(id);
+        }
+        self.invite();
+        self.accepters.wait(place, cx);
+        Poll::Pending
+    }
+
+    /// An `accept` was given up. What it was woken for goes to the next.
+    pub(crate) fn leave_accept(&mut self, place: &mut Place, wakes: &mut Vec<Waker>) {
+        if self.accepters.leave(place) && !self.backlog.is_empty() {
+            wakes.extend(self.accepters.take_first());
+        }
+    }
+
+    pub(crate) fn peer(&self, id: u64) -> Option<std::net::SocketAddr> {
+        self.streams.get(&id).and_then(|s| s.peer)
+    }
+
+    pub(crate) fn start_dial(&mut self, host: &str, port: u16) -> Result<u64, DialError> {
+        if let Some(lie) = &self.failure {
+            return Err(lie.clone().into());
+        }
+        if port == 0 || !is_host(host) {
+            return Err(DialError::BadDestination);
+        }
+        if self.streams.len() >= MAX_CONNECTIONS {
+            return Err(DialError::TooMany { max: MAX_CONNECTIONS });
+        }
+        self.dials += 1;
+        let id = ConnId::dialed(self.dials).0;
+        self.streams.insert(id, Stream::dialing(host, port));
+        self.owes(id);
+        Ok(id)
+    }
+
+    pub(crate) fn poll_dial(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<(), DialError>> {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Poll::Ready(Err(HostMisbehaved::UnknownConnection { id }.into()));
+        };
+        match (&stream.failure, stream.phase) {
+            (Some(Failure::Dial(failure)), _) => Poll::Ready(Err(DialError::Failed(*failure))),
+            (Some(Failure::Misbehaved(lie)), _) => Poll::Ready(Err(lie.clone().into())),
+            // Connected and reset before anybody looked: the first read says so.
+            (Some(Failure::PeerReset), _) | (None, Phase::Open) => Poll::Ready(Ok(())),
+            (None, Phase::Dialing) => {
+                stream.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn poll_read(&mut self, id: u64, cx: &Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(Err(forgotten())) };
+        if let Some(failure) = &stream.failure {
+            return Poll::Ready(Err(failure.to_io()));
+        }
+        if out.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if !stream.receive.is_empty() {
+            let n = stream.receive.read(out);
+            if !stream.ended_by_peer
+                && let Some(credit) = stream.receive.take_credit()
+            {
+                stream.owed.credit = stream.owed.credit.saturating_add(credit);
+                self.owes(id);
+            }
+            return Poll::Ready(Ok(n));
+        }
+        if stream.ended_by_peer {
+            return Poll::Ready(Ok(0));
+        }
+        stream.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        id: u64,
+        place: &mut Place,
+        cx: &Context<'_>,
+        bytes: &[u8],
+        wakes: &mut Vec<Waker>,
+    ) -> Poll<io::Result<usize>> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(Err(forgotten())) };
+        if let Some(failure) = &stream.failure {
+            return Poll::Ready(Err(failure.to_io()));
+        }
+        if stream.ended {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "written after close")));
+        }
+        let credit = usize::try_from(stream.credit).unwrap_or(usize::MAX);
+        let n = bytes.len().min(credit).min(MAX_PAYLOAD);
+        let Some(now) = bytes.get(..n).filter(|now| !now.is_empty()) else {
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            stream.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        match send(&mut self.output, &ToHost::Data { conn: ConnId(id), bytes: now }) {
+            Ok(true) => {
+                stream.credit = stream.credit.saturating_sub(u32::try_from(n).unwrap_or(u32::MAX));
+                self.ring_waiters.leave(place);
+                Poll::Ready(Ok(n))
+            }
+            Ok(false) => {
+                self.ring_waiters.wait(place, cx);
+                Poll::Pending
+            }
+            Err(lie) => {
+                self.fail(lie.clone(), wakes);
+                Poll::Ready(Err(Failure::Misbehaved(lie).to_io()))
+            }
+        }
+    }
+
+    /// Half-close: nothing more will be written.
+    pub(crate) fn close(&mut self, id: u64) -> io::Result<()> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(forgotten()) };
+        if let Some(failure) = &stream.failure {
+            return Err(failure.to_io());
+        }
+        if !std::mem::replace(&mut stream.ended, true) {
+            stream.owed.eof = true;
+            self.owes(id);
+        }
+        Ok(())
+    }
+
+    /// The connection's owner is gone: closed if it was closed, else reset.
+    pub(crate) fn drop_connection(&mut self, id: u64, place: &mut Place) {
+        self.ring_waiters.leave(place);
+        self.let_go(id);
+    }
+
+    fn let_go(&mut self, id: u64) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.dropped = true;
+        stream.receive.clear();
+        stream.take_wakers(&mut Vec::new());
+        // A dial that the host has not seen needs no end.
+        stream.gone |= stream.owed.dial.is_some();
+        if !stream.gone && stream.owed.end.is_none() {
+            let closed = stream.ended && stream.failure.is_none();
+            stream.owed.end = Some(if closed { End::Closed } else { End::Reset });
+            self.owes(id);
+        }
+        self.forget_if_over(id);
+    }
+
+    pub(crate) fn poll_drained(&mut self, place: &mut Place, cx: &Context<'_>) -> Poll<Duration> {
+        if self.failure.is_some() {
+            return Poll::Ready(Duration::ZERO);
+        }
+        match self.draining {
+            Some(grace) => Poll::Ready(grace),
+            None => {
+                self.drainers.wait(place, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn leave_drain(&mut self, place: &mut Place) {
+        self.drainers.leave(place);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_some() || self.failure.is_some()
+    }
+}
+
+fn forgotten() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection is over")
+}
+
+/// Puts one frame into the ring. `false`: it is full.
+pub(crate) fn send(output: &mut Producer, frame: &ToHost<'_>) -> Result<bool, HostMisbehaved> {
+    let Ok(encoded) = frame.encode() else {
+        debug_assert!(false, "what is sent was checked where it was made");
+        return Ok(true);
+    };
+    Ok(output.push(&encoded.parts())?)
+}

@@ -1,0 +1,275 @@
+//! The loop of one enclave thread.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use async_executor::Executor;
+use boundary_ring::{ChannelMemory, Consumer, Producer};
+use boundary_wire::frame::{MAX_FRAME, ToEnclave};
+use enclave_platform::clock::Clock;
+use enclave_platform::{Notified, Notify, Platform, ThreadIndex};
+
+use crate::error::{HostMisbehaved, WorkerError};
+use crate::handle::{Handle, Shared};
+use crate::reactor::Reactor;
+use crate::timer::Timers;
+use crate::wake::ThreadBell;
+
+/// Time that open work may take when the host asks to stop without saying how long.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+/// Tasks run between two visits outside, at most.
+const QUANTUM_TASKS: u32 = 256;
+/// Time between two visits outside, as far as the tasks themselves yield.
+const QUANTUM: Duration = Duration::from_millis(2);
+/// How many tasks run between two looks at the clock.
+const CLOCK_EVERY: u32 = 16;
+/// Frames taken between two runs of the tasks. A ring holds fewer large ones.
+const MAX_FRAMES: u32 = 1024;
+/// Rounds of work without a visit outside.
+const MAX_ROUNDS: u32 = 8;
+
+/// What the threads of one enclave share: their bells.
+pub struct Workers {
+    platform: Arc<dyn Platform>,
+    clock: Arc<Clock>,
+    bells: Vec<Arc<ThreadBell>>,
+    started: Mutex<Started>,
+}
+
+#[derive(Default)]
+struct Started {
+    workers: Vec<Weak<Shared>>,
+    draining: Option<Duration>,
+}
+
+impl Workers {
+    /// An enclave of `threads` threads, the control thread included.
+    pub fn new(platform: Arc<dyn Platform>, clock: Arc<Clock>, threads: u16) -> Arc<Self> {
+        let bells = (0..threads).map(|i| ThreadBell::new(platform.clone(), ThreadIndex(i))).collect();
+        Arc::new(Workers { platform, clock, bells, started: Mutex::default() })
+    }
+
+    /// Asks all workers, those that start later too, to stop within `grace`: see [`Handle::draining`].
+    pub fn shutdown(&self, grace: Duration) {
+        let workers = {
+            let mut started = self.started();
+            started.draining.get_or_insert(grace);
+            std::mem::take(&mut started.workers)
+        };
+        for worker in workers.iter().filter_map(Weak::upgrade) {
+            worker.with(|reactor, wakes| reactor.drain(grace, wakes));
+        }
+    }
+
+    fn started(&self) -> std::sync::MutexGuard<'_, Started> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its main future is done.
+    Done,
+    /// Its main future is done, and the channel had failed before.
+    HostMisbehaved(HostMisbehaved),
+}
+
+/// One enclave thread: its tasks and its channel.
+pub struct Worker {
+    shared: Arc<Shared>,
+    executor: Arc<Executor<'static>>,
+    input: Consumer,
+    /// The one copy of a frame out of shared memory.
+    frame: Vec<u8>,
+}
+
+impl Worker {
+    /// The worker for thread `index`, over the channel that the host gave for it.
+    ///
+    /// # Errors
+    /// [`WorkerError`] when the channel cannot be used.
+    pub fn new(
+        workers: &Arc<Workers>,
+        index: ThreadIndex,
+        channel: ChannelMemory,
+    ) -> Result<Worker, WorkerError> {
+        let Some(bell) = workers.bells.get(usize::from(index.0)).cloned() else {
+            let threads = u16::try_from(workers.bells.len()).unwrap_or(u16::MAX);
+            return Err(WorkerError::NoSuchThread { index: index.0, threads });
+        };
+        let (input, output) = (Consumer::new(channel.to_enclave)?, Producer::new(channel.to_host)?);
+        if output.max_message() < MAX_FRAME {
+            return Err(WorkerError::ChannelTooSmall { got: output.max_message(), needed: MAX_FRAME });
+        }
+        let executor = Arc::new(Executor::new());
+        let shared = Arc::new(Shared {
+            index,
+            platform: workers.platform.clone(),
+            clock: workers.clock.clone(),
+            bell: bell.clone(),
+            timers: Timers::new(workers.clock.clone(), bell),
+            executor: Arc::downgrade(&executor),
+            reactor: Mutex::new(Reactor::new(output)),
+        });
+        let mut started = workers.started();
+        match started.draining {
+            Some(grace) => shared.with_quietly(|reactor, wakes| reactor.drain(grace, wakes)),
+            None => started.workers.push(Arc::downgrade(&shared)),
+        }
+        drop(started);
+        Ok(Worker { shared, executor, input, frame: Vec::new() })
+    }
+
+    /// What the worker's tasks use.
+    pub fn handle(&self) -> Handle {
+        Handle(self.shared.clone())
+    }
+
+    /// Runs until `main` is done. Tasks that are left then are dropped, and their connections reset.
+    pub fn run<F: Future<Output = ()> + Send>(mut self, main: F) -> Ended {
+        let mut main = pin!(main);
+        let woken = Arc::new(MainWaker { woken: AtomicBool::new(true), bell: self.shared.bell.clone() });
+        let main_waker = Waker::from(woken.clone());
+        let mut rounds = 0;
+        loop {
+            self.shared.bell.bell.take();
+            self.receive();
+            self.wake_timers();
+            let more_tasks = self.run_tasks();
+            let main_ran = woken.woken.swap(false, Ordering::AcqRel);
+            if main_ran && main.as_mut().poll(&mut Context::from_waker(&main_waker)).is_ready() {
+                break;
+            }
+            let blocked = self.flush();
+            rounds += 1;
+            if more_tasks || blocked || rounds >= MAX_ROUNDS {
+                rounds = 0;
+                self.leave(Notify::Poll);
+            } else if !main_ran && self.wait() {
+                rounds = 0;
+            }
+        }
+        self.end()
+    }
+
+    /// Takes what the host has put into the ring.
+    fn receive(&mut self) {
+        let Worker { shared, input, frame, .. } = self;
+        shared.with_quietly(|reactor, wakes| {
+            for _ in 0..MAX_FRAMES {
+                if reactor.failure().is_some() {
+                    return;
+                }
+                match receive_one(input, frame, reactor, wakes) {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(lie) => reactor.fail(lie, wakes),
+                }
+            }
+            // The rest comes after the tasks have run.
+            shared.bell.ring();
+        });
+    }
+
+    fn wake_timers(&self) {
+        let mut due = Vec::new();
+        self.shared.timers.take_due(&mut due);
+        for waker in due {
+            waker.wake();
+        }
+    }
+
+    /// Runs tasks. `true`: the quantum ended before they did.
+    fn run_tasks(&self) -> bool {
+        let mut end = None;
+        for ran in 1..=QUANTUM_TASKS {
+            if !self.executor.try_tick() {
+                return false;
+            }
+            if ran % CLOCK_EVERY == 0 || ran == 1 {
+                let now = self.shared.clock.monotonic();
+                if now >= *end.get_or_insert(now.after(QUANTUM)) {
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends what is owed. `true`: the ring was too full for it.
+    fn flush(&self) -> bool {
+        self.shared.with_quietly(|reactor, wakes| {
+            reactor.flush(wakes);
+            reactor.is_blocked()
+        })
+    }
+
+    /// Leaves until there is something to do. `false`: there is already.
+    fn wait(&self) -> bool {
+        // Registered with the executor while asleep: a task that is woken rings the bell.
+        let bell_waker = Waker::from(self.shared.bell.clone());
+        let mut tick = pin!(self.executor.tick());
+        if tick.as_mut().poll(&mut Context::from_waker(&bell_waker)).is_ready() {
+            return false;
+        }
+        if !self.shared.bell.bell.sleep() {
+            return false;
+        }
+        let until_ns = self.shared.timers.next().map(|at| at.as_nanos());
+        self.leave(Notify::Wait { until_ns });
+        self.shared.bell.bell.awake();
+        true
+    }
+
+    fn leave(&self, notify: Notify) {
+        if self.shared.platform.notify(self.shared.index, notify) == Notified::Shutdown {
+            self.shared.with(|reactor, wakes| reactor.drain(DEFAULT_GRACE, wakes));
+        }
+    }
+
+    fn end(self) -> Ended {
+        let Worker { shared, executor, .. } = self;
+        drop(executor);
+        // Resets of the connections that the tasks held, as far as the ring takes them.
+        shared.with_quietly(|reactor, wakes| reactor.flush(wakes));
+        shared.platform.notify(shared.index, Notify::Poll);
+        let failure = shared.with_quietly(|reactor, _| reactor.failure().cloned());
+        failure.map_or(Ended::Done, Ended::HostMisbehaved)
+    }
+}
+
+/// Takes one frame. `false`: there is none.
+fn receive_one(
+    input: &mut Consumer,
+    frame: &mut Vec<u8>,
+    reactor: &mut Reactor,
+    wakes: &mut Vec<Waker>,
+) -> Result<bool, HostMisbehaved> {
+    let Some(message) = input.peek()? else { return Ok(false) };
+    message.copy_to(frame);
+    message.consume();
+    reactor.on_frame(ToEnclave::decode(frame)?, wakes)?;
+    Ok(true)
+}
+
+/// Says whether the main future was woken.
+struct MainWaker {
+    woken: AtomicBool,
+    bell: Arc<ThreadBell>,
+}
+
+impl Wake for MainWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
