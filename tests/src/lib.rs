@@ -1,3 +1,8 @@
 //! Do the real binaries do what the documents say?
+//!
+//! What scenario tests and the demo share: a host process, guests built from source, a web site under a
+//! throw-away authority.
 
 #![forbid(unsafe_code)]
+
+pub mod site;
