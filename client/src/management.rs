@@ -1,0 +1,245 @@
+//! The management paths under `/.enclave/v1`, typed.
+
+use std::collections::BTreeMap;
+
+use attestation::manifest::{Manifest, Proof};
+use boundary_wire::client::{
+    Access, AppInfo, DataPolicy, ErrorReply, LogPolicy, Reply, Secret, decode_reply,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Body, ClientError, Http, Response};
+
+const BASE: &str = "/.enclave/v1";
+
+/// What a server says of itself when it is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub struct Ready {
+    /// `ready`.
+    pub status: String,
+    /// `sgx`, `emulated` or `native`.
+    pub platform: String,
+    /// The triple that artifacts are compiled for.
+    pub target: String,
+    /// The engine's major version.
+    pub engine_version: String,
+    /// Everything else it says.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, serde_json::Value>,
+}
+
+/// What goes beside the artifact: the optional fields of `wasm_load`.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Server name of the application's own certificate.
+    pub hostname: Option<String>,
+    /// Where its HTTP handler answers.
+    pub route_prefix: Option<String>,
+    /// The caller's own key, 64 hex digits.
+    pub encryption_key: Option<Secret>,
+    /// Fuel of one call.
+    pub max_fuel: Option<u64>,
+    /// Linear memory of one call.
+    pub max_memory_bytes: Option<u64>,
+    /// Wall-clock time of one call.
+    pub timeout_ms: Option<u64>,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Environment variables that are measured by salted hash only.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Hosts it may reach; `None` any, empty none.
+    pub egress: Option<Vec<String>>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Who may keep its data.
+    pub data_policy: Option<DataPolicy>,
+    /// Where its log goes.
+    pub log_policy: Option<LogPolicy>,
+    /// Who may call it.
+    pub access: Option<Access>,
+}
+
+impl Http {
+    /// `ready`: what the server runs on and takes.
+    pub fn ready(&mut self) -> Result<Ready, ClientError> {
+        self.json("GET", &format!("{BASE}/ready"), Body::Empty)
+    }
+
+    /// Uploads an artifact as it is; `progress` is told how many bytes have left.
+    pub fn load(
+        &mut self,
+        name: &str,
+        artifact: &[u8],
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<AppInfo, ClientError> {
+        let target = format!("{BASE}/apps/{}{}", escape(name), options.query());
+        let body = Body::WithProgress("application/octet-stream", artifact, progress);
+        match self.reply("PUT", &target, body)? {
+            Reply::Loaded { app } => Ok(app),
+            _ => Err(ClientError::Protocol("the answer to an upload is not `loaded`".into())),
+        }
+    }
+
+    /// The configuration, leaf by leaf.
+    pub fn manifest(&mut self) -> Result<Manifest, ClientError> {
+        self.json("GET", &format!("{BASE}/manifest"), Body::Empty)
+    }
+
+    /// The proof that a leaf is part of the configuration; not yet checked against the certificate.
+    pub fn proof(&mut self, leaf: &str) -> Result<Proof, ClientError> {
+        self.json("GET", &format!("{BASE}/proofs/{}", escape(leaf)), Body::Empty)
+    }
+
+    /// The certificate signing request of the enclave's CA, PEM.
+    pub fn ca_csr(&mut self) -> Result<String, ClientError> {
+        let response = self.accepted("GET", &format!("{BASE}/ca/csr"), Body::Empty)?;
+        String::from_utf8(response.body).map_err(|_| ClientError::Protocol("the request is not PEM".into()))
+    }
+
+    /// Installs the certificate chain (PEM) that an operator made of the signing request.
+    pub fn ca_install(&mut self, chain_pem: &[u8]) -> Result<(), ClientError> {
+        let body = Body::Bytes("application/pem-certificate-chain", chain_pem);
+        self.accepted("POST", &format!("{BASE}/ca/install"), body).map(|_| ())
+    }
+
+    fn reply(&mut self, method: &str, target: &str, body: Body<'_>) -> Result<Reply, ClientError> {
+        let response = self.accepted(method, target, body)?;
+        match decode_reply(&response.body) {
+            Ok(Reply::Error(error)) => Err(ClientError::Refused(error)),
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(ClientError::Protocol(error.to_string())),
+        }
+    }
+
+    fn json<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Body<'_>,
+    ) -> Result<T, ClientError> {
+        let response = self.accepted(method, target, body)?;
+        serde_json::from_slice(&response.body)
+            .map_err(|e| ClientError::Protocol(format!("{method} {target}: {e}")))
+    }
+
+    /// An answer with status 2xx; anything else is a refusal.
+    fn accepted(&mut self, method: &str, target: &str, body: Body<'_>) -> Result<Response, ClientError> {
+        let response = self.request(method, target, &[("accept", "application/json, */*")], body)?;
+        if response.is_success() { Ok(response) } else { Err(ClientError::Refused(refusal(&response))) }
+    }
+}
+
+/// A problem document (RFC 9457) or an error reply of the framed protocol.
+fn refusal(response: &Response) -> ErrorReply {
+    #[derive(Deserialize)]
+    struct Problem {
+        code: Option<String>,
+        message: Option<String>,
+        detail: Option<String>,
+        title: Option<String>,
+    }
+    let status = format!("http-{}", response.status);
+    match serde_json::from_slice::<Problem>(&response.body) {
+        Ok(problem) => ErrorReply {
+            code: problem.code.unwrap_or_else(|| status.clone()),
+            message: problem.message.or(problem.detail).or(problem.title).unwrap_or(status),
+        },
+        Err(_) => {
+            let text = String::from_utf8_lossy(&response.body);
+            let text: String = text.trim().chars().take(200).collect();
+            ErrorReply { message: format!("the server answered {} {text}", response.status), code: status }
+        }
+    }
+}
+
+impl LoadOptions {
+    fn query(&self) -> String {
+        let mut pairs: Vec<(&str, String)> = Vec::new();
+        let text = |value: &Option<String>| value.clone();
+        let number = |value: Option<u64>| value.map(|value| value.to_string());
+        let single = [
+            ("hostname", text(&self.hostname)),
+            ("route_prefix", text(&self.route_prefix)),
+            ("version", text(&self.version)),
+            ("max_fuel", number(self.max_fuel)),
+            ("max_memory_bytes", number(self.max_memory_bytes)),
+            ("timeout_ms", number(self.timeout_ms)),
+            ("data_policy", self.data_policy.map(word)),
+            ("log_policy", self.log_policy.map(word)),
+            ("access", self.access.map(word)),
+            ("encryption_key", self.encryption_key.as_ref().map(|key| key.expose().to_owned())),
+        ];
+        pairs.extend(single.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        pairs.extend(self.env.iter().map(|(name, value)| ("env", format!("{name}={value}"))));
+        pairs.extend(
+            self.secrets.iter().map(|(name, value)| ("secret", format!("{name}={}", value.expose()))),
+        );
+        match self.egress.as_deref() {
+            Some([]) => pairs.push(("egress", String::new())),
+            Some(hosts) => pairs.extend(hosts.iter().map(|host| ("egress", host.clone()))),
+            None => {}
+        }
+        let mut query = String::new();
+        for (name, value) in pairs {
+            query.push(if query.is_empty() { '?' } else { '&' });
+            query.push_str(name);
+            query.push('=');
+            query.push_str(&escape(&value));
+        }
+        query
+    }
+}
+
+/// The wire's word for a setting.
+fn word(value: impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_become_a_query() {
+        let options = LoadOptions {
+            hostname: Some("app.example".into()),
+            max_fuel: Some(7),
+            env: BTreeMap::from([("A".into(), "x=y &z".into())]),
+            secrets: BTreeMap::from([("T".into(), Secret::new("s/1"))]),
+            egress: Some(vec![]),
+            data_policy: Some(DataPolicy::CodeHash),
+            ..LoadOptions::default()
+        };
+        assert_eq!(
+            options.query(),
+            "?hostname=app.example&max_fuel=7&data_policy=code-hash&env=A%3Dx%3Dy%20%26z&secret=T%3Ds%2F1&egress="
+        );
+        assert_eq!(LoadOptions::default().query(), "");
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_servers_code() {
+        let response = |body: &str| Response { status: 403, headers: vec![], body: body.into() };
+        let refused = refusal(&response(r#"{"type":"about:blank","code":"loading-closed","detail":"d"}"#));
+        assert_eq!((refused.code.as_str(), refused.message.as_str()), ("loading-closed", "d"));
+        assert_eq!(refusal(&response("<html>")).code, "http-403");
+    }
+}
