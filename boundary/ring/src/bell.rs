@@ -47,3 +47,31 @@ impl Bell {
         self.0.fetch_and(!ASLEEP, Ordering::AcqRel);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_ring_of_a_sleeper_must_wake_it() {
+        let bell = Bell::new();
+        assert!(!bell.ring(), "awake: it will look by itself");
+        assert!(bell.take() && !bell.take());
+        assert!(bell.sleep());
+        assert!(bell.ring(), "asleep: somebody must wake it");
+        assert!(!bell.ring(), "somebody does already");
+        bell.awake();
+        assert!(bell.take(), "the ring outlasts the sleep");
+    }
+
+    #[test]
+    fn a_rung_owner_does_not_sleep() {
+        let bell = Bell::new();
+        assert!(!bell.ring());
+        assert!(!bell.sleep());
+        assert!(bell.take());
+        assert!(bell.sleep());
+        bell.awake();
+        assert!(!bell.take());
+    }
+}

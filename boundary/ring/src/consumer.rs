@@ -79,6 +79,18 @@ impl Consumer {
         Ok(header as usize)
     }
 
+    /// What a lying producer wants to know.
+    #[cfg(test)]
+    pub(crate) fn tail_seen(&self) -> u64 {
+        self.tail.value()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn next_header(&self) -> usize {
+        self.geometry.offset(self.head)
+    }
+
+    #[cfg(not(loom))]
     pub(crate) fn memory(&self) -> &UntrustedMemory {
         &self.memory
     }

@@ -18,7 +18,11 @@
 
 mod bell;
 mod consumer;
+#[cfg(not(loom))]
+pub mod host;
 mod layout;
+#[cfg(all(test, not(loom)))]
+mod lying_peer;
 mod producer;
 mod sync;
 #[allow(unsafe_code)]
@@ -30,8 +34,6 @@ pub use layout::{
     GeometryError, MAX_DATA, MIN_DATA, RING_HEADER, RingError, data_bytes_for, max_message_for,
 };
 pub use producer::{Producer, Reservation};
-#[cfg(not(loom))]
-pub use untrusted::host;
 pub use untrusted::{SharedBuffer, UntrustedMemory};
 
 /// The enclave's ends of one channel, before the rings are made over them.

@@ -72,6 +72,18 @@ impl Producer {
         Ok(true)
     }
 
+    /// What a lying consumer wants to know.
+    #[cfg(test)]
+    pub(crate) fn head_seen(&self) -> u64 {
+        self.head.value()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sent_to(&self) -> u64 {
+        self.tail.value()
+    }
+
+    #[cfg(not(loom))]
     pub(crate) fn memory(&self) -> &UntrustedMemory {
         &self.memory
     }

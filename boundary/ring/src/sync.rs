@@ -1,12 +1,6 @@
 //! The one place that chooses between the machine's atomics and those of the model checker.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
-};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
-pub(crate) use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
-};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -16,16 +16,15 @@
 //!
 //! Order: data words are relaxed; a cursor is published with release and read with acquire, so that between
 //! two ends that keep to the protocol every access to a data word happens before the other side's next
-//! one. The host ends rest on that ([`host`]).
+//! one. The host ends rest on that ([`crate::host`]).
+
+use std::{ops::Range, sync::Arc};
 
 #[cfg(not(loom))]
-pub mod host;
-
-use std::ops::Range;
-
+use crate::host;
 use crate::{
     layout::{GeometryError, MAX_DATA, MIN_DATA, RING_HEADER, WORD},
-    sync::{Arc, AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering},
 };
 
 /// Memory shared with the other side, for one end of one ring. Read and written in whole words only.
@@ -84,6 +83,12 @@ impl UntrustedMemory {
         if self.end == End::Any || self.end == end { Ok(()) } else { Err(GeometryError::WrongEnd) }
     }
 
+    /// Whether this is an end of a [`SharedBuffer`], so that the other end keeps to the protocol.
+    #[cfg(not(loom))]
+    pub(crate) fn is_shared_buffer(&self) -> bool {
+        self.end != End::Any && self.words.owner.is_some()
+    }
+
     /// The peer's cursor; what it wrote before publishing it is visible after.
     pub(crate) fn load_cursor(&self, offset: usize) -> u64 {
         u64::from_le(self.words.at(offset).load(Ordering::Acquire))
@@ -135,6 +140,34 @@ impl UntrustedMemory {
             word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
         }
         last
+    }
+}
+
+#[cfg(not(loom))]
+impl host::Reservation<'_> {
+    /// The reserved bytes from `at` on, to be received into. Empty beyond the end.
+    pub fn host_slice(&mut self, at: usize) -> &mut [u8] {
+        let len = self.0.len();
+        let at = at.min(len);
+        let (memory, payload) = self.0.place();
+        let start = memory.words.bytes(payload, len);
+        // SAFETY: `bytes` checked that `len` bytes from `start` on lie in the ring, `at` is within them, and
+        // they are valid for as long as the reservation is borrowed. Nobody else uses them meanwhile: this
+        // end is borrowed mutably, and the other end leaves reserved bytes alone (`crate::host`).
+        unsafe { std::slice::from_raw_parts_mut(start.add(at), len - at) }
+    }
+}
+
+#[cfg(not(loom))]
+impl host::Message<'_> {
+    /// The message in place, to be sent from.
+    pub fn host_slice(&self) -> &[u8] {
+        let (memory, payload) = self.0.place();
+        let start = memory.words.bytes(payload, self.0.len());
+        // SAFETY: `bytes` checked that they lie in the ring, and they are valid for as long as the message is
+        // borrowed. Nobody writes them meanwhile: this end writes no data, it consumes a message by value,
+        // and the other end leaves published bytes alone until they are consumed (`crate::host`).
+        unsafe { std::slice::from_raw_parts(start, self.0.len()) }
     }
 }
 
@@ -254,11 +287,23 @@ mod machine {
 
         /// The words that hold `len` bytes from a byte offset on.
         pub(super) fn run(&self, offset: usize, len: usize) -> &[AtomicU64] {
+            let (first, count) = self.checked(offset, len);
+            // SAFETY: as in `at`, for a run that was checked as a whole.
+            unsafe { std::slice::from_raw_parts(self.base.add(first).as_ptr(), count) }
+        }
+
+        /// Where `len` bytes from a byte offset on lie.
+        pub(super) fn bytes(&self, offset: usize, len: usize) -> *mut u8 {
+            let (first, _) = self.checked(offset, len);
+            // SAFETY: the run was checked, so its first word lies in the memory or at its end.
+            unsafe { self.base.add(first) }.as_ptr().cast()
+        }
+
+        fn checked(&self, offset: usize, len: usize) -> (usize, usize) {
             let (first, count) = (offset / WORD, len.div_ceil(WORD));
             assert!(offset.is_multiple_of(WORD), "a word of the ring");
             assert!(first <= self.count && count <= self.count - first, "words of the ring");
-            // SAFETY: as in `at`, for a run that was checked as a whole.
-            unsafe { std::slice::from_raw_parts(self.base.add(first).as_ptr(), count) }
+            (first, count)
         }
     }
 
@@ -301,5 +346,124 @@ mod modelled {
         pub(super) fn run(&self, offset: usize, len: usize) -> &[AtomicU64] {
             &self.0.0[offset / WORD..][..len.div_ceil(WORD)]
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::{Consumer, Producer, host};
+
+    /// Ring memory as an enclave is told it: by address.
+    fn by_address(buffer: &SharedBuffer) -> UntrustedMemory {
+        let memory = buffer.allocation.memory(0..buffer.allocation.len(), End::Any);
+        let range = memory.range();
+        let base = memory.words.base.as_ptr().cast::<u8>();
+        assert_eq!(base.addr(), range.start);
+        // SAFETY: the buffer outlives what the tests make of it, and its content is only words.
+        unsafe { UntrustedMemory::new(base, range.len()) }.unwrap()
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        let new = |base: usize, len: usize| {
+            // SAFETY: none of these is accepted, so none is accessed.
+            unsafe { UntrustedMemory::new(std::ptr::without_provenance_mut(base), len) }.err().unwrap()
+        };
+        let size = |len| GeometryError::Size { len, min: 128 + 4096, max: 128 + (1 << 30) };
+        assert_eq!(new(0, 8192), GeometryError::Null);
+        assert_eq!(new(4096 + 8, 8192), GeometryError::Misaligned { base: 4096 + 8 });
+        assert_eq!(new(4096, 128 + 4095), size(128 + 4095));
+        assert_eq!(new(4096, (1 << 30) + 129), size((1 << 30) + 129));
+        assert_eq!(new(4096, usize::MAX), size(usize::MAX));
+        let base = usize::MAX - 4095;
+        assert_eq!(new(base, 8192), GeometryError::Overflow { base, len: 8192 });
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        for bytes in [0, 4095, (1 << 30) + 1, usize::MAX] {
+            assert!(matches!(SharedBuffer::new(bytes), Err(GeometryError::Size { .. })), "{bytes}");
+        }
+        let (to, _) = SharedBuffer::new(5000).unwrap().ends();
+        assert_eq!(Producer::new(to).unwrap().max_message(), 8192 / 4 - 8);
+    }
+
+    #[test]
+    fn an_end_is_made_only_into_what_it_is() {
+        let (to, from) = SharedBuffer::new(4096).unwrap().ends();
+        assert_eq!(Producer::new(from).err(), Some(GeometryError::WrongEnd));
+        assert_eq!(host::Consumer::new(to).err(), Some(GeometryError::WrongEnd));
+        let buffer = SharedBuffer::new(4096).unwrap();
+        assert_eq!(host::Producer::new(by_address(&buffer)).err(), Some(GeometryError::NotOwned));
+        assert_eq!(host::Consumer::new(by_address(&buffer)).err(), Some(GeometryError::NotOwned));
+    }
+
+    #[test]
+    fn a_ring_by_address_carries_messages() {
+        let buffer = SharedBuffer::new(4096).unwrap();
+        let mut producer = Producer::new(by_address(&buffer)).unwrap();
+        let mut consumer = Consumer::new(by_address(&buffer)).unwrap();
+        assert!(producer.push(&[b"by ", b"address"]).unwrap());
+        let mut out = vec![1; 100];
+        consumer.peek().unwrap().unwrap().copy_to(&mut out);
+        assert_eq!(out, b"by address");
+    }
+
+    #[test]
+    fn host_ends_work_in_place_between_threads() {
+        let (to, from) = SharedBuffer::new(4096).unwrap().ends();
+        let (mut producer, mut consumer) = (host::Producer::new(to).unwrap(), Consumer::new(from).unwrap());
+        let (back_to, back_from) = SharedBuffer::new(4096).unwrap().ends();
+        let (mut echo, mut replies) =
+            (Producer::new(back_to).unwrap(), host::Consumer::new(back_from).unwrap());
+        const ROUNDS: u32 = if cfg!(miri) { 60 } else { 5000 };
+        let message = |round: u32| -> Vec<u8> { (0..round % 700).map(|at| (at ^ round) as u8).collect() };
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let sent = message(round);
+                    loop {
+                        if let Some(mut reservation) = producer.reserve(1000).unwrap() {
+                            let slice = reservation.host_slice(16);
+                            assert_eq!(slice.len(), 984);
+                            slice[..sent.len()].copy_from_slice(&sent);
+                            reservation.write(0, &[9; 16]).unwrap();
+                            assert!(reservation.host_slice(2000).is_empty());
+                            reservation.commit(16 + sent.len());
+                            break;
+                        }
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            scope.spawn(move || {
+                let mut bytes = Vec::new();
+                for _ in 0..ROUNDS {
+                    loop {
+                        if let Some(message) = consumer.peek().unwrap() {
+                            message.copy_to(&mut bytes);
+                            message.consume();
+                            break;
+                        }
+                        std::thread::yield_now();
+                    }
+                    while !echo.push(&[&bytes]).unwrap() {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for round in 0..ROUNDS {
+                loop {
+                    if let Some(reply) = replies.peek().unwrap() {
+                        assert_eq!(reply.host_slice(), [vec![9; 16], message(round)].concat());
+                        reply.consume();
+                        break;
+                    }
+                    std::thread::yield_now();
+                }
+            }
+        });
     }
 }

@@ -14,10 +14,10 @@
 //! - in the enclave that was given the range by address, the same code. The host trusts its enclave not to
 //!   write elsewhere: an enclave can write all memory of its process anyway.
 //!
-//! The types have a lifetime that ends the slices before the bytes are given away.
+//! The types have a lifetime that ends the slices before the bytes are given away. The slices themselves are made
+//! in `untrusted.rs`, where all unsafe code of the crate lies.
 
-use super::{End, SharedBuffer, UntrustedMemory};
-use crate::{ChannelMemory, GeometryError, RingError, consumer, producer};
+use crate::{ChannelMemory, GeometryError, RingError, SharedBuffer, UntrustedMemory, consumer, producer};
 
 /// The host's ends of one channel.
 pub struct Channel {
@@ -42,10 +42,7 @@ pub fn channel(data_bytes: usize) -> Result<(Channel, ChannelMemory), GeometryEr
 
 /// Memory whose other end keeps to the protocol.
 fn owned(memory: UntrustedMemory) -> Result<UntrustedMemory, GeometryError> {
-    if memory.end == End::Any || memory.words.owner.is_none() {
-        return Err(GeometryError::NotOwned);
-    }
-    Ok(memory)
+    if memory.is_shared_buffer() { Ok(memory) } else { Err(GeometryError::NotOwned) }
 }
 
 /// Sends messages into a ring, in place if wanted.
@@ -88,7 +85,7 @@ impl Producer {
 }
 
 /// Room for one message, writable in place. Dropped without `commit`, nothing was sent.
-pub struct Reservation<'a>(producer::Reservation<'a>);
+pub struct Reservation<'a>(pub(crate) producer::Reservation<'a>);
 
 impl Reservation<'_> {
     /// Bytes reserved.
@@ -107,17 +104,6 @@ impl Reservation<'_> {
     /// As there.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), RingError> {
         self.0.write(at, bytes)
-    }
-
-    /// The reserved bytes from `at` on, to be received into. Empty beyond the end.
-    pub fn host_slice(&mut self, at: usize) -> &mut [u8] {
-        let (at, len) = (at.min(self.0.len()), self.0.len());
-        let (memory, payload) = self.0.place();
-        let words = memory.words.run(payload, len);
-        // SAFETY: the words were checked to lie in the ring and are valid for as long as `memory`. No word
-        // is borrowed besides: `words` is not used again, the reservation is borrowed mutably, and the other
-        // end leaves reserved bytes alone (module documentation).
-        unsafe { std::slice::from_raw_parts_mut(words.as_ptr().cast::<u8>().cast_mut().add(at), len - at) }
     }
 
     /// As [`crate::Reservation::commit`].
@@ -161,7 +147,7 @@ impl Consumer {
 }
 
 /// One message in a ring, readable in place. Dropped without `consume`, it is seen again.
-pub struct Message<'a>(consumer::Message<'a>);
+pub struct Message<'a>(pub(crate) consumer::Message<'a>);
 
 impl Message<'_> {
     /// Bytes of the message.
@@ -172,16 +158,6 @@ impl Message<'_> {
     /// Whether the message has no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// The message in place, to be sent from.
-    pub fn host_slice(&self) -> &[u8] {
-        let (memory, payload) = self.0.place();
-        let words = memory.words.run(payload, self.0.len());
-        // SAFETY: the words were checked to lie in the ring and are valid for as long as `memory`. Nobody
-        // writes them while the message is borrowed: it is consumed by value, this end writes no data, and
-        // the other end leaves published bytes alone until they are consumed (module documentation).
-        unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), self.0.len()) }
     }
 
     /// As [`crate::Message::copy_to`].
