@@ -1,0 +1,94 @@
+//! Requests of the enclave and the replies that wait for the ring.
+
+use std::collections::VecDeque;
+
+use boundary_ring::host::Producer;
+use boundary_wire::frame::{MAX_PAYLOAD, ToEnclave};
+use boundary_wire::rpc::{FailureCode, Limits, MAX_REQUEST, Reassembler, Request, Response, RpcError};
+
+use super::{Services, StationError, push};
+use crate::log::Source;
+use crate::{quoting, storage};
+
+/// Bytes of replies that may wait; while more do, no request is taken.
+const MAX_WAITING: usize = 4 * 1024 * 1024;
+/// Requests whose end has not come.
+const MAX_PARTIAL: usize = 64;
+
+pub(super) struct Requests {
+    partial: Reassembler,
+    replies: VecDeque<Reply>,
+    waiting: usize,
+}
+
+struct Reply {
+    id: u64,
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        let limits = Limits { message: MAX_REQUEST, total: 2 * MAX_REQUEST, messages: MAX_PARTIAL };
+        Requests { partial: Reassembler::new(limits), replies: VecDeque::new(), waiting: 0 }
+    }
+
+    /// Too many replies wait for the ring.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.waiting >= MAX_WAITING
+    }
+
+    /// Takes a fragment, and answers the request if it is the last.
+    pub(super) fn take(
+        &mut self,
+        id: u64,
+        last: bool,
+        bytes: &[u8],
+        thread: u16,
+        services: &Services,
+    ) -> Result<(), StationError> {
+        let Some(message) = self.partial.push(id, last, bytes)? else { return Ok(()) };
+        let response = answer(Request::decode(&message)?, thread, services);
+        let bytes = match response.encode() {
+            Ok(bytes) => bytes,
+            Err(error) => unsendable(&error).encode()?,
+        };
+        self.waiting += bytes.len();
+        self.replies.push_back(Reply { id, bytes, sent: 0 });
+        Ok(())
+    }
+
+    /// Pushes replies, counting the frames. `false`: the ring is full.
+    pub(super) fn push(&mut self, ring: &mut Producer, pushed: &mut u64) -> Result<bool, StationError> {
+        while let Some(reply) = self.replies.front_mut() {
+            let rest = reply.bytes.get(reply.sent..).unwrap_or_default();
+            let part = rest.get(..MAX_PAYLOAD).unwrap_or(rest);
+            let last = part.len() == rest.len();
+            if !push(ring, &ToEnclave::Reply { id: reply.id, last, bytes: part })? {
+                return Ok(false);
+            }
+            *pushed += 1;
+            reply.sent += part.len();
+            if last {
+                self.waiting = self.waiting.saturating_sub(reply.bytes.len());
+                self.replies.pop_front();
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn answer(request: Request, thread: u16, services: &Services) -> Response {
+    if let Request::Log(line) = &request {
+        services.log.line(line.level, Source::Enclave(thread), &line.target, &line.message);
+        return Response::Done;
+    }
+    storage::answer(&*services.storage, &request)
+        .or_else(|| quoting::answer(services.quoting.as_deref(), &request))
+        .unwrap_or_else(|| Response::failed(FailureCode::Unsupported, "this host has no such service"))
+}
+
+/// A service answered more than a response holds: its fault, and no reason to stop the station.
+fn unsendable(error: &RpcError) -> Response {
+    Response::failed(FailureCode::Internal, &format!("the answer cannot be sent: {error}"))
+}
