@@ -1,0 +1,1 @@
+//! The store against hosts that fail and lie.
