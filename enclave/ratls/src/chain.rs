@@ -113,7 +113,7 @@ pub(crate) fn check_own(
         return Err(InstallError::WrongKey);
     }
     let current = authority.certificates().first().and_then(|der| EndEntityCert::try_from(der).ok());
-    if !current.is_some_and(|current| current.subject() == own.subject()) {
+    if current.is_none_or(|current| current.subject() != own.subject()) {
         return Err(InstallError::SubjectChanged);
     }
     for (at, pair) in parsed.windows(2).enumerate() {

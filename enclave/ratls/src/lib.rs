@@ -18,6 +18,8 @@ mod key;
 mod leaf;
 mod seen;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use authority::{Authority, AuthorityError, SealedAuthorityError};
