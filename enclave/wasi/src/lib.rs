@@ -1,3 +1,165 @@
 //! What does a guest see of the world?
+//!
+//! The host side of WASI 0.2 and of `privasys:enclave-os/https`, one file per package. Nothing here touches
+//! a file, a socket or a clock of an operating system: data goes through the sealed store, bytes and time
+//! through the worker, randomness through the CPU. Everything a guest sends is bounded before it is kept.
+//!
+//! A runtime makes one [`Filesystem`] and one [`EgressPolicy`] per application, one [`WasiCtx`] per call,
+//! and calls [`WasiCtx::flush`] when the call has succeeded.
 
 #![forbid(unsafe_code)]
+
+mod bindings;
+pub mod cli;
+mod clocks;
+mod egress;
+pub mod filesystem;
+mod https;
+mod io;
+mod random;
+pub mod sockets;
+
+use std::sync::Arc;
+
+use enclave_sealed_store::Backend;
+use enclave_worker::Handle;
+use wasmtime::Result;
+use wasmtime::component::{HasData, Linker, ResourceTable};
+
+pub use cli::{Exit, LogSink, StandardStream};
+pub use egress::{EgressError, EgressPolicy, EgressTls};
+pub(crate) use enclave_worker::LogLevel;
+pub use filesystem::{Filesystem, StorageFailure};
+
+/// Live handles (descriptors, streams, pollables and what they refer to) in one call.
+const MAX_RESOURCES: usize = 16 << 10;
+
+/// What one call is given.
+pub struct WasiParams {
+    /// The worker that runs the call.
+    pub host: Handle,
+    /// Where records are kept.
+    pub backend: Arc<dyn Backend>,
+    /// The application's files, shared by all its calls.
+    pub filesystem: Filesystem,
+    /// `wasi:cli/environment`.
+    pub env: Arc<[(String, String)]>,
+    /// `wasi:cli/environment`, first the name of the program.
+    pub args: Arc<[String]>,
+    /// Where the application may call out to.
+    pub egress: Arc<EgressPolicy>,
+    /// Where its printed lines go.
+    pub log: Arc<dyn LogSink>,
+}
+
+/// What the guest of one call sees, and the table of its handles.
+pub struct WasiCtx {
+    table: ResourceTable,
+    host: Handle,
+    files: filesystem::CallFiles,
+    env: Arc<[(String, String)]>,
+    args: Arc<[String]>,
+    egress: Arc<EgressPolicy>,
+    stdout: cli::Lines,
+    stderr: cli::Lines,
+}
+
+impl WasiCtx {
+    /// The world of one call.
+    pub fn new(params: WasiParams) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        WasiCtx {
+            table,
+            files: params.filesystem.for_call(&params.host, params.backend),
+            host: params.host,
+            env: params.env,
+            args: params.args,
+            egress: params.egress,
+            stdout: cli::Lines::new(StandardStream::Out, params.log.clone()),
+            stderr: cli::Lines::new(StandardStream::Err, params.log),
+        }
+    }
+
+    /// The table of the guest's handles.
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// Prints unfinished lines and makes durable what the call wrote and did not sync. To be called when a
+    /// call has succeeded (`exit` with code 0 included) and before its result is given out.
+    ///
+    /// # Errors
+    /// [`StorageFailure`] when the data did not reach the store: the call must be answered as failed.
+    pub async fn flush(&mut self) -> Result<(), StorageFailure> {
+        self.stdout.finish();
+        self.stderr.finish();
+        self.files.flush().await
+    }
+}
+
+impl Drop for WasiCtx {
+    fn drop(&mut self) {
+        self.stdout.finish();
+        self.stderr.finish();
+    }
+}
+
+/// Access to the [`WasiCtx`] inside a store's data.
+pub trait WasiView: Send {
+    /// What the guest sees.
+    fn wasi(&mut self) -> &mut WasiCtx;
+
+    /// The table of the guest's handles.
+    fn table(&mut self) -> &mut ResourceTable {
+        self.wasi().table()
+    }
+}
+
+/// Links every interface that the enclave offers. Imports of any `0.2.x` find them.
+///
+/// # Errors
+/// When the linker already holds one of them.
+pub fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> Result<()> {
+    use bindings::privasys::enclave_os::https;
+    use bindings::wasi::{cli, clocks, filesystem, random, sockets};
+
+    let mut timezone = clocks::timezone::LinkOptions::default();
+    timezone.clocks_timezone(true);
+    let mut network = sockets::network::LinkOptions::default();
+    network.network_error_code(true);
+
+    io::add_to_linker(linker)?;
+    random::random::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    random::insecure::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    random::insecure_seed::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    clocks::monotonic_clock::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    clocks::wall_clock::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    clocks::timezone::add_to_linker::<T, Wasi>(linker, &timezone, T::wasi)?;
+    cli::environment::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::exit::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::stdin::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::stdout::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::stderr::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::terminal_input::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::terminal_output::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::terminal_stdin::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::terminal_stdout::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    cli::terminal_stderr::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    filesystem::types::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    filesystem::preopens::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    sockets::network::add_to_linker::<T, Wasi>(linker, &network, T::wasi)?;
+    sockets::instance_network::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    sockets::ip_name_lookup::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    sockets::tcp::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    sockets::tcp_create_socket::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    sockets::udp::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    sockets::udp_create_socket::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    https::add_to_linker::<T, Wasi>(linker, T::wasi)
+}
+
+struct Wasi;
+
+impl HasData for Wasi {
+    type Data<'a> = &'a mut WasiCtx;
+}

@@ -1,0 +1,292 @@
+//! `wasi:cli@0.2`: environment and arguments of the call, standard streams to the log, exit.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime::Result;
+use wasmtime::component::Resource;
+use wasmtime_wasi_io::async_trait;
+use wasmtime_wasi_io::bytes::Bytes;
+use wasmtime_wasi_io::poll::Pollable;
+use wasmtime_wasi_io::streams::{
+    DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError, StreamResult,
+};
+
+use crate::WasiCtx;
+use crate::bindings::wasi::cli::{
+    environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr,
+    terminal_stdin, terminal_stdout,
+};
+
+/// A line is cut here.
+const MAX_LINE: usize = 4096;
+/// What one call may print on one stream.
+const MAX_OUTPUT: usize = 1 << 20;
+/// What a guest may write at once.
+const PERMIT: usize = 16 << 10;
+
+/// Which standard stream a line was printed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandardStream {
+    /// `wasi:cli/stdout`.
+    Out,
+    /// `wasi:cli/stderr`.
+    Err,
+}
+
+/// Where the lines go that a guest prints. Must not block.
+pub trait LogSink: Send + Sync {
+    /// One line, without its end, at most 4096 bytes before control characters were replaced.
+    fn line(&self, stream: StandardStream, line: &str);
+}
+
+/// The guest ended itself by `wasi:cli/exit`. Found by `downcast_ref` in the error of its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the guest exited with code {0}")]
+pub struct Exit(
+    /// The exit code: 0 is success.
+    pub i32,
+);
+
+/// There are no terminals, so none of these is ever made.
+pub enum Terminal {}
+
+/// Bytes of one stream, cut into lines.
+#[derive(Clone)]
+pub(crate) struct Lines {
+    stream: StandardStream,
+    sink: Arc<dyn LogSink>,
+    pending: Arc<Mutex<Pending>>,
+}
+
+#[derive(Default)]
+struct Pending {
+    line: Vec<u8>,
+    printed: usize,
+    dropped: bool,
+}
+
+impl Lines {
+    pub(crate) fn new(stream: StandardStream, sink: Arc<dyn LogSink>) -> Self {
+        Lines { stream, sink, pending: Arc::default() }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut pending = self.pending();
+        let room = MAX_OUTPUT.saturating_sub(pending.printed);
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        pending.printed += taken.len();
+        let mut rest = taken;
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let (part, after) = match end {
+                Some(end) => (rest.get(..end), rest.get(end + 1..)),
+                None => (Some(rest), None),
+            };
+            for piece in part.unwrap_or_default().chunks(MAX_LINE) {
+                if pending.line.len() + piece.len() > MAX_LINE {
+                    self.print(&mut pending.line);
+                }
+                pending.line.extend_from_slice(piece);
+            }
+            if end.is_some() {
+                self.print(&mut pending.line);
+            }
+            rest = after.unwrap_or_default();
+        }
+        if taken.len() < bytes.len() && !pending.dropped {
+            pending.dropped = true;
+            self.print(&mut pending.line);
+            self.sink.line(self.stream, "[this call printed more than 1 MiB: the rest is dropped]");
+        }
+    }
+
+    /// Prints what is left of an unfinished line.
+    pub(crate) fn finish(&self) {
+        let mut pending = self.pending();
+        if !pending.line.is_empty() {
+            self.print(&mut pending.line);
+        }
+    }
+
+    fn print(&self, line: &mut Vec<u8>) {
+        let text = String::from_utf8_lossy(line);
+        let text = text.strip_suffix('\r').unwrap_or(&text);
+        let unsafe_to_show = |c: char| c.is_control() && c != '\t';
+        if text.contains(unsafe_to_show) {
+            self.sink.line(self.stream, &text.replace(unsafe_to_show, "\u{fffd}"));
+        } else {
+            self.sink.line(self.stream, text);
+        }
+        line.clear();
+    }
+}
+
+#[async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(PERMIT)
+    }
+}
+
+/// Standard input: at its end from the start.
+struct Ended;
+
+#[async_trait]
+impl Pollable for Ended {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl InputStream for Ended {
+    fn read(&mut self, _: usize) -> StreamResult<Bytes> {
+        Err(StreamError::Closed)
+    }
+}
+
+impl environment::Host for WasiCtx {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(self.env.to_vec())
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        Ok(self.args.to_vec())
+    }
+
+    fn initial_cwd(&mut self) -> Result<Option<String>> {
+        Ok(Some("/".to_owned()))
+    }
+}
+
+impl exit::Host for WasiCtx {
+    fn exit(&mut self, status: Result<(), ()>) -> Result<()> {
+        Err(Exit(i32::from(status.is_err())).into())
+    }
+
+    fn exit_with_code(&mut self, status_code: u8) -> Result<()> {
+        Err(Exit(i32::from(status_code)).into())
+    }
+}
+
+impl stdin::Host for WasiCtx {
+    fn get_stdin(&mut self) -> Result<Resource<DynInputStream>> {
+        let stream: DynInputStream = Box::new(Ended);
+        Ok(self.table.push(stream)?)
+    }
+}
+
+impl stdout::Host for WasiCtx {
+    fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(self.stdout.clone());
+        Ok(self.table.push(stream)?)
+    }
+}
+
+impl stderr::Host for WasiCtx {
+    fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(self.stderr.clone());
+        Ok(self.table.push(stream)?)
+    }
+}
+
+impl terminal_input::Host for WasiCtx {}
+impl terminal_input::HostTerminalInput for WasiCtx {
+    fn drop(&mut self, terminal: Resource<Terminal>) -> Result<()> {
+        match self.table.delete(terminal)? {}
+    }
+}
+
+impl terminal_output::Host for WasiCtx {}
+impl terminal_output::HostTerminalOutput for WasiCtx {
+    fn drop(&mut self, terminal: Resource<Terminal>) -> Result<()> {
+        match self.table.delete(terminal)? {}
+    }
+}
+
+impl terminal_stdin::Host for WasiCtx {
+    fn get_terminal_stdin(&mut self) -> Result<Option<Resource<Terminal>>> {
+        Ok(None)
+    }
+}
+
+impl terminal_stdout::Host for WasiCtx {
+    fn get_terminal_stdout(&mut self) -> Result<Option<Resource<Terminal>>> {
+        Ok(None)
+    }
+}
+
+impl terminal_stderr::Host for WasiCtx {
+    fn get_terminal_stderr(&mut self) -> Result<Option<Resource<Terminal>>> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    impl LogSink for Kept {
+        fn line(&self, _: StandardStream, line: &str) {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+    }
+
+    fn printed(parts: &[&[u8]]) -> Vec<String> {
+        let kept = Arc::new(Kept::default());
+        let lines = Lines::new(StandardStream::Out, kept.clone());
+        for part in parts {
+            lines.push(part);
+        }
+        lines.finish();
+        let lines = kept.0.lock().unwrap();
+        lines.clone()
+    }
+
+    #[test]
+    fn lines_are_put_together_from_parts() {
+        assert_eq!(printed(&[b"one\ntw", b"o\r\n", b"\nlast"]), ["one", "two", "", "last"]);
+    }
+
+    #[test]
+    fn long_lines_are_cut_and_no_byte_is_lost() {
+        let long = vec![b'x'; 3 * MAX_LINE + 1];
+        let lines = printed(&[b"ab", &long]);
+        assert!(lines.iter().all(|line| line.len() <= MAX_LINE));
+        assert_eq!(lines.concat().len(), long.len() + 2);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_log() {
+        assert_eq!(printed(&[b"a\x1b[2Jb\tc\n"]), ["a\u{fffd}[2Jb\tc"]);
+    }
+
+    #[test]
+    fn endless_output_is_dropped_once_and_said_so() {
+        let part = vec![b'y'; PERMIT];
+        let parts: Vec<&[u8]> = (0..100).map(|_| part.as_slice()).collect();
+        let lines = printed(&parts);
+        let text: usize = lines.iter().filter(|line| line.starts_with('y')).map(String::len).sum();
+        assert_eq!(text, MAX_OUTPUT);
+        assert_eq!(lines.iter().filter(|line| line.starts_with('[')).count(), 1);
+    }
+}

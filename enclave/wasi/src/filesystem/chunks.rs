@@ -1,0 +1,171 @@
+//! Contents of files: reading, writing and resizing in chunks. Operations for [`Cache::run`].
+//!
+//! [`Cache::run`]: super::cache::Cache::run
+
+use wasmtime_wasi_io::bytes::Bytes;
+
+use super::ErrorCode;
+use super::cache::{Stop, Transaction};
+use super::record::{Body, CHUNK, FileId, Inode, Key, Record};
+
+/// Files end here.
+pub(crate) const MAX_FILE: u64 = 1 << 30;
+/// One operation moves at most this.
+pub(crate) const MAX_TRANSFER: usize = 64 << 10;
+/// Files that are open and have no name any more.
+const MAX_ORPHANS: usize = 4096;
+
+/// Where to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At {
+    Offset(u64),
+    End,
+}
+
+fn file(tx: &mut Transaction<'_>, id: FileId) -> Result<(Inode, u64), Stop> {
+    let inode = tx.inode(id)?;
+    match inode.body {
+        Body::File { size } => Ok((inode, size)),
+        Body::Directory { .. } => Err(ErrorCode::IsDirectory.into()),
+    }
+}
+
+fn index(offset: u64) -> (u32, usize) {
+    let chunk = CHUNK as u64;
+    // Offsets end at MAX_FILE, so the quotient always fits.
+    (u32::try_from(offset / chunk).unwrap_or(u32::MAX), (offset % chunk) as usize)
+}
+
+/// At most `length` bytes from `offset` on, and whether the file ends behind them.
+pub(crate) fn read(
+    tx: &mut Transaction<'_>,
+    id: FileId,
+    offset: u64,
+    length: u64,
+) -> Result<(Vec<u8>, bool), Stop> {
+    let (_, size) = file(tx, id)?;
+    let left = size.saturating_sub(offset);
+    let length = length.min(left).min(MAX_TRANSFER as u64) as usize;
+    let mut out = vec![0; length];
+    let mut done = 0;
+    while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let (chunk, at) = index(offset + done as u64);
+        let wanted = rest.len().min(CHUNK - at);
+        if let Some(Record::Chunk(bytes)) = tx.get(Key::Chunk(id, chunk))? {
+            let bytes = bytes.get(at..).unwrap_or_default();
+            for (to, from) in rest.iter_mut().take(wanted).zip(bytes) {
+                *to = *from;
+            }
+        }
+        done += wanted;
+    }
+    Ok((out, length as u64 == left))
+}
+
+/// Writes `bytes` and returns the offset behind them.
+pub(crate) fn write(tx: &mut Transaction<'_>, id: FileId, at: At, bytes: &Bytes) -> Result<u64, Stop> {
+    let (mut inode, size) = file(tx, id)?;
+    let start = match at {
+        At::Offset(offset) => offset,
+        At::End => size,
+    };
+    if bytes.is_empty() {
+        return Ok(start);
+    }
+    let end = start.checked_add(bytes.len() as u64).filter(|end| *end <= MAX_FILE);
+    let Some(end) = end else { return Err(ErrorCode::FileTooLarge.into()) };
+
+    let mut offset = start;
+    while offset < end {
+        let (chunk, at) = index(offset);
+        let length = (end - offset).min((CHUNK - at) as u64) as usize;
+        let key = Key::Chunk(id, chunk);
+        let replaces_all = at == 0 && offset + length as u64 >= size.min(offset - at as u64 + CHUNK as u64);
+        if !replaces_all {
+            tx.get(key)?;
+        }
+        let from = (offset - start) as usize;
+        tx.write_chunk(key, at, bytes.slice(from..from + length));
+        offset += length as u64;
+    }
+    inode.modified = tx.now();
+    inode.changed = tx.now();
+    inode.body = Body::File { size: size.max(end) };
+    tx.put_inode(id, inode);
+    Ok(end)
+}
+
+/// Cuts the file, or lets it grow by zeros.
+pub(crate) fn resize(tx: &mut Transaction<'_>, id: FileId, to: u64) -> Result<(), Stop> {
+    let (mut inode, size) = file(tx, id)?;
+    if to > MAX_FILE {
+        return Err(ErrorCode::FileTooLarge.into());
+    }
+    if to < size {
+        drop_chunks(tx, id, to.div_ceil(CHUNK as u64), size);
+        let (last, length) = index(to);
+        if length > 0 {
+            let key = Key::Chunk(id, last);
+            if tx.get(key)?.is_some() {
+                tx.cut_chunk(key, length);
+            }
+        }
+    }
+    inode.modified = tx.now();
+    inode.changed = tx.now();
+    inode.body = Body::File { size: to };
+    tx.put_inode(id, inode);
+    Ok(())
+}
+
+fn drop_chunks(tx: &mut Transaction<'_>, id: FileId, from: u64, size: u64) {
+    for chunk in from..size.div_ceil(CHUNK as u64) {
+        tx.delete(Key::Chunk(id, u32::try_from(chunk).unwrap_or(u32::MAX)));
+    }
+}
+
+/// The file has lost its last name: its records go now, or when its last handle is closed.
+pub(crate) fn discard(tx: &mut Transaction<'_>, id: FileId) -> Result<(), Stop> {
+    if !tx.is_open(id) {
+        return erase(tx, id);
+    }
+    let mut orphans = orphans(tx)?;
+    if orphans.len() >= MAX_ORPHANS {
+        return Err(ErrorCode::Busy.into());
+    }
+    orphans.push(id);
+    tx.put(Key::Orphans, Record::Orphans(orphans));
+    Ok(())
+}
+
+fn erase(tx: &mut Transaction<'_>, id: FileId) -> Result<(), Stop> {
+    let (_, size) = file(tx, id)?;
+    drop_chunks(tx, id, 0, size);
+    tx.delete(Key::Inode(id));
+    Ok(())
+}
+
+fn orphans(tx: &mut Transaction<'_>) -> Result<Vec<FileId>, Stop> {
+    match tx.get(Key::Orphans)? {
+        Some(Record::Orphans(ids)) => Ok(ids.clone()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Erases every file that has neither a name nor an open handle.
+pub(crate) fn reclaim_orphans(tx: &mut Transaction<'_>) -> Result<(), Stop> {
+    let orphans = orphans(tx)?;
+    let (kept, gone): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|id| tx.is_open(*id));
+    if gone.is_empty() {
+        return Ok(());
+    }
+    for id in gone {
+        erase(tx, id)?;
+    }
+    if kept.is_empty() {
+        tx.delete(Key::Orphans);
+    } else {
+        tx.put(Key::Orphans, Record::Orphans(kept));
+    }
+    Ok(())
+}

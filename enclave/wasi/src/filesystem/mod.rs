@@ -1,0 +1,240 @@
+//! `wasi:filesystem@0.2` over the sealed store. The format stands in [`record`], the rules of sharing and
+//! durability in [`cache`].
+//!
+//! What a user can rely on:
+//! - All calls of an application see one filesystem, at once. Every operation is atomic towards others
+//!   (a stream's write in parts of at most 64 KiB).
+//! - `sync` and `sync-data` return when everything written so far is durable. A call that succeeds has its
+//!   writes made durable before it is answered.
+//! - What a failed call wrote before it failed is kept, as with a process that dies; nobody was told that it
+//!   is durable.
+//! - After a crash of the host the files are as they were at the end of some batch: never half of one.
+//! - There are no links, devices or permissions. Times of access do not change by reading.
+
+mod cache;
+mod chunks;
+mod descriptor;
+mod record;
+mod storage;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use enclave_sealed_store::{Backend, Namespace};
+use enclave_worker::Handle;
+use wasmtime::component::ResourceTableError;
+
+use crate::bindings::wasi::filesystem::types::ErrorCode;
+use cache::{Cache, Stop, Transaction, World};
+pub use descriptor::{Descriptor, DirectoryCursor};
+use record::{FileId, UnknownFormat};
+use storage::Sealed;
+pub use storage::StorageFailure;
+
+/// Open descriptors in one call.
+const MAX_OPEN: usize = 1024;
+
+/// The files of one application. Make one when the application is prepared and give it to every call: what
+/// is in memory is shared. Two of them over one namespace at the same time do not see each other's changes.
+#[derive(Clone)]
+pub struct Filesystem {
+    namespace: Namespace,
+    cache: Arc<Cache>,
+}
+
+impl Filesystem {
+    /// The files kept in `namespace`. Nothing is read before the first call needs it.
+    pub fn new(namespace: Namespace) -> Self {
+        Filesystem { namespace, cache: Arc::default() }
+    }
+
+    pub(crate) fn for_call(self, host: &Handle, backend: Arc<dyn Backend>) -> CallFiles {
+        let storage = Arc::new(Sealed { namespace: self.namespace, backend });
+        CallFiles::new(self.cache, World { storage, outside: Arc::new(host.clone()) })
+    }
+}
+
+/// What a filesystem function answers: a code for the guest, or a trap.
+#[derive(Debug, thiserror::Error)]
+pub enum FsError {
+    /// The guest asked for something that cannot be done.
+    #[error("{0:?}")]
+    Code(ErrorCode),
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageFailure),
+    /// The records are of another version.
+    #[error(transparent)]
+    Format(#[from] UnknownFormat),
+    /// The guest named a resource that does not exist, or has too many.
+    #[error(transparent)]
+    Table(#[from] ResourceTableError),
+    /// The CPU gave no random id.
+    #[error(transparent)]
+    Random(#[from] enclave_platform::RandomError),
+}
+
+impl From<ErrorCode> for FsError {
+    fn from(code: ErrorCode) -> Self {
+        FsError::Code(code)
+    }
+}
+
+impl FsError {
+    /// The code for the guest, or the error that ends its call: what the host did wrong must not look to the
+    /// guest like an ordinary failure.
+    fn into_code(self) -> wasmtime::Result<ErrorCode> {
+        match self {
+            FsError::Code(code) => Ok(code),
+            FsError::Storage(StorageFailure::Full) => Ok(ErrorCode::InsufficientSpace),
+            FsError::Storage(StorageFailure::Unavailable(_)) => Ok(ErrorCode::Io),
+            FsError::Storage(failure) => Err(failure.into()),
+            FsError::Format(error) => Err(error.into()),
+            FsError::Table(error) => Err(error.into()),
+            FsError::Random(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The filesystem as one call uses it.
+#[derive(Clone)]
+pub(crate) struct CallFiles {
+    call: Arc<Call>,
+}
+
+struct Call {
+    cache: Arc<Cache>,
+    world: World,
+    open: AtomicUsize,
+    /// The last epoch in which this call changed something.
+    changed: AtomicU64,
+}
+
+impl CallFiles {
+    fn new(cache: Arc<Cache>, world: World) -> Self {
+        cache.call_starts();
+        let call = Call { cache, world, open: AtomicUsize::new(0), changed: AtomicU64::new(0) };
+        CallFiles { call: Arc::new(call) }
+    }
+
+    /// Runs an operation to its end.
+    async fn run<R>(
+        &self,
+        operation: impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
+    ) -> Result<R, FsError> {
+        let (result, changed) = self.call.cache.run(&self.call.world, operation).await?;
+        self.note(changed);
+        self.make_room().await?;
+        Ok(result)
+    }
+
+    /// Runs an operation if it need not wait for the store. `None`: it must, use [`CallFiles::run`].
+    fn try_run<R>(
+        &self,
+        mut operation: impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
+    ) -> Result<Option<R>, FsError> {
+        if self.call.cache.is_full_of_changes() {
+            return Ok(None);
+        }
+        match self.call.cache.attempt(&self.call.world, &mut operation) {
+            Ok((result, changed)) => {
+                self.note(changed);
+                Ok(Some(result))
+            }
+            Err(Stop::Missing(_)) => Ok(None),
+            Err(Stop::Refused(code)) => Err(FsError::Code(code)),
+        }
+    }
+
+    fn note(&self, changed: Option<u64>) {
+        if let Some(epoch) = changed {
+            self.call.changed.fetch_max(epoch, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for a commit when too much is not durable yet.
+    async fn make_room(&self) -> Result<(), FsError> {
+        while self.call.cache.is_full_of_changes() {
+            self.sync().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable everything that any call has written so far.
+    async fn sync(&self) -> Result<(), StorageFailure> {
+        let epoch = self.call.cache.last_change();
+        self.call.cache.commit(&self.call.world, epoch).await
+    }
+
+    /// Makes durable what this call wrote.
+    pub(crate) async fn flush(&self) -> Result<(), StorageFailure> {
+        let epoch = self.call.changed.load(Ordering::Relaxed);
+        self.call.cache.commit(&self.call.world, epoch).await
+    }
+
+    fn new_id(&self) -> Result<FileId, FsError> {
+        Ok(FileId(self.call.world.outside.random_id()?))
+    }
+
+    /// Counts one more open descriptor, until the result is dropped.
+    fn open_slot(&self) -> Result<OpenSlot, ErrorCode> {
+        let taken = self.call.open.fetch_add(1, Ordering::Relaxed);
+        let slot = OpenSlot(self.clone());
+        if taken < MAX_OPEN { Ok(slot) } else { Err(ErrorCode::InsufficientMemory) }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.cache.call_ends();
+        let epoch = *self.changed.get_mut();
+        if !self.cache.is_durable(epoch) {
+            // The call failed, or ended without a flush: what it wrote is kept all the same.
+            let (cache, world) = (self.cache.clone(), self.world.clone());
+            let outside = world.outside.clone();
+            outside.spawn(Box::pin(async move {
+                if cache.commit(&world, epoch).await.is_err() {
+                    // The records stay marked as changed: the next commit takes them along.
+                }
+            }));
+        }
+    }
+}
+
+struct OpenSlot(CallFiles);
+
+impl Drop for OpenSlot {
+    fn drop(&mut self) {
+        self.0.call.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A file held open: its records stay, whatever happens to its name. [`tree::open`] has counted it.
+struct OpenFile {
+    id: FileId,
+    slot: OpenSlot,
+}
+
+impl OpenFile {
+    fn files(&self) -> &CallFiles {
+        &self.slot.0
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        let call = &self.files().call;
+        if call.cache.release(self.id) {
+            let (cache, world) = (call.cache.clone(), call.world.clone());
+            call.world.outside.spawn(Box::pin(async move {
+                if cache.run(&world, chunks::reclaim_orphans).await.is_err() {
+                    // They are reclaimed with the next orphan, or at the next start.
+                }
+            }));
+        }
+    }
+}

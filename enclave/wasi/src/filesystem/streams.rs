@@ -1,0 +1,204 @@
+//! Streams over files.
+
+use std::sync::Arc;
+
+use wasmtime_wasi_io::async_trait;
+use wasmtime_wasi_io::bytes::Bytes;
+use wasmtime_wasi_io::poll::Pollable;
+use wasmtime_wasi_io::streams::{InputStream, OutputStream, StreamError, StreamResult};
+
+use super::chunks::{self, At, MAX_TRANSFER};
+use super::storage::BoxFuture;
+use super::{ErrorCode, FsError, OpenFile};
+
+/// The error behind `last-operation-failed`, found again by `filesystem-error-code`.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("filesystem error: {0:?}")]
+pub(super) struct StreamCode(pub(super) ErrorCode);
+
+impl From<FsError> for StreamError {
+    fn from(error: FsError) -> Self {
+        match error.into_code() {
+            Ok(code) => StreamError::LastOperationFailed(StreamCode(code).into()),
+            Err(trap) => StreamError::Trap(trap),
+        }
+    }
+}
+
+/// Reads a file from an offset on.
+pub(super) struct FileReader {
+    file: Arc<OpenFile>,
+    position: u64,
+    state: Reading,
+}
+
+enum Reading {
+    Idle,
+    Waiting(BoxFuture<'static, Result<Bytes, FsError>>),
+    Read(Bytes),
+    Failed(FsError),
+    Closed,
+}
+
+impl FileReader {
+    pub(super) fn new(file: Arc<OpenFile>, position: u64) -> Self {
+        FileReader { file, position, state: Reading::Idle }
+    }
+
+    fn start(&self) -> BoxFuture<'static, Result<Bytes, FsError>> {
+        let (file, position) = (self.file.clone(), self.position);
+        Box::pin(async move {
+            let read = file.files().run(|tx| chunks::read(tx, file.id, position, MAX_TRANSFER as u64));
+            Ok(read.await?.0.into())
+        })
+    }
+}
+
+#[async_trait]
+impl Pollable for FileReader {
+    async fn ready(&mut self) {
+        if matches!(self.state, Reading::Idle) {
+            self.state = Reading::Waiting(self.start());
+        }
+        if let Reading::Waiting(read) = &mut self.state {
+            self.state = match read.await {
+                Ok(bytes) => Reading::Read(bytes),
+                Err(error) => Reading::Failed(error),
+            };
+        }
+    }
+}
+
+#[async_trait]
+impl InputStream for FileReader {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if matches!(self.state, Reading::Idle) && size > 0 {
+            let (id, position, wanted) = (self.file.id, self.position, size.min(MAX_TRANSFER) as u64);
+            match self.file.files().try_run(|tx| chunks::read(tx, id, position, wanted)) {
+                Ok(Some((bytes, _))) => self.state = Reading::Read(bytes.into()),
+                Ok(None) => self.state = Reading::Waiting(self.start()),
+                Err(error) => self.state = Reading::Failed(error),
+            }
+        }
+        match std::mem::replace(&mut self.state, Reading::Idle) {
+            Reading::Idle => Ok(Bytes::new()),
+            Reading::Waiting(read) => {
+                self.state = Reading::Waiting(read);
+                Ok(Bytes::new())
+            }
+            Reading::Read(bytes) if bytes.is_empty() => Err(StreamError::Closed),
+            Reading::Read(mut bytes) => {
+                let taken = bytes.split_to(size.min(bytes.len()));
+                self.position += taken.len() as u64;
+                if !bytes.is_empty() {
+                    self.state = Reading::Read(bytes);
+                }
+                Ok(taken)
+            }
+            Reading::Failed(error) => {
+                self.state = Reading::Closed;
+                Err(error.into())
+            }
+            Reading::Closed => {
+                self.state = Reading::Closed;
+                Err(StreamError::Closed)
+            }
+        }
+    }
+}
+
+/// Writes a file from an offset on, or at its end.
+pub(super) struct FileWriter {
+    file: Arc<OpenFile>,
+    at: At,
+    state: Writing,
+}
+
+enum Writing {
+    Idle,
+    Waiting(BoxFuture<'static, Result<u64, FsError>>),
+    Failed(FsError),
+    Closed,
+}
+
+impl FileWriter {
+    pub(super) fn new(file: Arc<OpenFile>, at: At) -> Self {
+        FileWriter { file, at, state: Writing::Idle }
+    }
+
+    fn wrote(&mut self, result: Result<u64, FsError>) {
+        match result {
+            Ok(end) => {
+                if let At::Offset(offset) = &mut self.at {
+                    *offset = end;
+                }
+                self.state = Writing::Idle;
+            }
+            Err(error) => self.state = Writing::Failed(error),
+        }
+    }
+
+    fn check(&mut self) -> StreamResult<()> {
+        match std::mem::replace(&mut self.state, Writing::Closed) {
+            Writing::Failed(error) => Err(error.into()),
+            Writing::Closed => Err(StreamError::Closed),
+            state => {
+                self.state = state;
+                Ok(())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Pollable for FileWriter {
+    async fn ready(&mut self) {
+        if let Writing::Waiting(write) = &mut self.state {
+            let result = write.await;
+            self.wrote(result);
+        }
+    }
+}
+
+#[async_trait]
+impl OutputStream for FileWriter {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if self.check_write()? < bytes.len() {
+            return Err(StreamError::trap("output-stream: more was written than check-write permitted"));
+        }
+        let (id, at) = (self.file.id, self.at);
+        match self.file.files().try_run(|tx| chunks::write(tx, id, at, &bytes)) {
+            Ok(Some(end)) => self.wrote(Ok(end)),
+            Ok(None) => {
+                let file = self.file.clone();
+                self.state = Writing::Waiting(Box::pin(async move {
+                    file.files().run(|tx| chunks::write(tx, id, at, &bytes)).await
+                }));
+            }
+            Err(error) => return Err(self.fail(error)),
+        }
+        Ok(())
+    }
+
+    /// Nothing is kept back in the stream, so there is nothing to push on. Durability is `sync`'s business.
+    fn flush(&mut self) -> StreamResult<()> {
+        self.check()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.check()?;
+        Ok(if matches!(self.state, Writing::Waiting(_)) { 0 } else { MAX_TRANSFER })
+    }
+
+    /// Lets a write that waits for the store come to its end before the stream goes.
+    async fn cancel(&mut self) {
+        self.ready().await;
+    }
+}
+
+impl FileWriter {
+    fn fail(&mut self, error: FsError) -> StreamError {
+        self.state = Writing::Closed;
+        error.into()
+    }
+}

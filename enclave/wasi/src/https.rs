@@ -1,0 +1,272 @@
+//! `privasys:enclave-os/https@0.1.0`: one request, one response, TLS ending inside the enclave.
+//!
+//! The host resolves names and carries ciphertext; it can delay, cut or misroute, and then the certificate
+//! does not match. Redirects are returned, not followed; nothing is kept from one request to the next.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use enclave_worker::{Handle, HyperIo};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_lite::future;
+use futures_rustls::TlsConnector;
+use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::{HeaderName, HeaderValue, Method, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use rustls_pki_types::ServerName;
+use wasmtime_wasi_io::bytes::Bytes;
+
+use crate::bindings::privasys::enclave_os::https as wit;
+use crate::egress::EgressPolicy;
+use crate::{LogLevel, WasiCtx};
+
+const MAX_URL: usize = 8 << 10;
+const MAX_HEADERS: usize = 100;
+const MAX_HEADER_BYTES: usize = 32 << 10;
+const MAX_REQUEST_BODY: usize = 8 << 20;
+const MAX_RESPONSE_BODY: usize = 8 << 20;
+/// What the response's head may take, and what is read ahead of the body.
+const READ_BUFFER: usize = 64 << 10;
+/// Until TLS stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For everything.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no response. The guest gets it as text, the code first.
+#[derive(Debug)]
+struct FetchError {
+    code: &'static str,
+    message: String,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+fn error(code: &'static str, message: impl Into<String>) -> FetchError {
+    FetchError { code, message: message.into() }
+}
+
+impl wit::Host for WasiCtx {
+    async fn fetch(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, String>> {
+        let target = match Target::parse(&request.url, &self.egress) {
+            Ok(target) => target,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let line = format!("{} {}:{}", method(request.method), target.host, target.port);
+        let result = fetch(&self.host, &self.egress, target, request).await;
+        let outcome = match &result {
+            Ok(response) => response.status.to_string(),
+            Err(error) => error.code.to_owned(),
+        };
+        let app = self.args.first().map_or("", String::as_str);
+        self.host.log(LogLevel::Info, app, &format!("https egress: {line} -> {outcome}"));
+        Ok(result.map_err(|error| error.to_string()))
+    }
+}
+
+async fn fetch(
+    host: &Handle,
+    egress: &EgressPolicy,
+    target: Target,
+    request: wit::Request,
+) -> Result<wit::Response, FetchError> {
+    let message = message(&target, request)?;
+    within(host, TOTAL_TIMEOUT, "the whole exchange", async {
+        let stream = within(host, CONNECT_TIMEOUT, "connecting", async {
+            let connection = host.dial(&target.host, target.port).await.map_err(|cause| {
+                error("dial-failed", format!("{}:{} cannot be reached: {cause}", target.host, target.port))
+            })?;
+            let connector = TlsConnector::from(egress.tls().config().clone());
+            connector.connect(target.server_name, connection).await.map_err(|cause| {
+                error("tls-failed", format!("no TLS connection with {}: {cause}", target.host))
+            })
+        })
+        .await?;
+        exchange(stream, message, |driver| host.spawn(driver)).await
+    })
+    .await
+}
+
+/// Waits for `what` for at most `limit`.
+async fn within<T>(
+    host: &Handle,
+    limit: Duration,
+    what: &str,
+    doing: impl Future<Output = Result<T, FetchError>>,
+) -> Result<T, FetchError> {
+    let late = async {
+        host.sleep(limit).await;
+        Err(error("timeout", format!("{what} took longer than {} s", limit.as_secs())))
+    };
+    future::or(doing, late).await
+}
+
+/// Sends `message` over `stream` and reads the response. `spawn` runs the connection until its result, the
+/// task, is dropped.
+async fn exchange<S, T>(
+    stream: S,
+    message: http::Request<Full<Bytes>>,
+    spawn: impl FnOnce(future::Boxed<()>) -> T,
+) -> Result<wit::Response, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let failed = |cause: hyper::Error| error("http-failed", format!("the server's answer: {cause}"));
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(READ_BUFFER)
+        .max_headers(MAX_HEADERS)
+        .handshake(HyperIo(stream))
+        .await
+        .map_err(failed)?;
+    let _connection = spawn(Box::pin(async move {
+        // Its error reaches the request as well.
+        if connection.await.is_err() {}
+    }));
+    let response = sender.send_request(message).await.map_err(failed)?;
+    let (head, mut body) = response.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(failed)?.into_data() {
+            if bytes.len() + data.len() > MAX_RESPONSE_BODY {
+                let limit = MAX_RESPONSE_BODY >> 20;
+                return Err(error("response-too-large", format!("the body is larger than {limit} MiB")));
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    let headers = head.headers.iter().map(|(name, value)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    Ok(wit::Response { status: head.status.as_u16(), headers: headers.collect(), body: bytes })
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+struct Target {
+    host: String,
+    port: u16,
+    server_name: ServerName<'static>,
+    authority: String,
+    path: String,
+}
+
+impl Target {
+    fn parse(url: &str, egress: &EgressPolicy) -> Result<Target, FetchError> {
+        if url.len() > MAX_URL {
+            return Err(error("bad-url", format!("the URL is longer than {MAX_URL} bytes")));
+        }
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            Some("https") => {}
+            Some(scheme) => {
+                let message = format!("{scheme}:// is refused, only https:// URLs are fetched");
+                return Err(error("scheme-refused", message));
+            }
+            None => return Err(error("bad-url", "give an absolute URL that begins with https://")),
+        }
+        let uri: Uri = url.parse().map_err(|cause| error("bad-url", format!("{cause}")))?;
+        let authority = uri.authority().ok_or_else(|| error("bad-url", "the URL names no host"))?;
+        if authority.as_str().contains('@') {
+            let message = "a user name or password in the URL is refused, use a header";
+            return Err(error("bad-url", message));
+        }
+        let port = match authority.port() {
+            Some(port) => port.as_u16(),
+            None if authority.as_str().ends_with(':') => 443,
+            None if authority.as_str() == authority.host() => 443,
+            None => return Err(error("bad-url", "the port is not a number up to 65535")),
+        };
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let server_name = ServerName::try_from(host.to_owned())
+            .map_err(|_| error("bad-url", format!("{host:?} is neither a DNS name nor an address")))?;
+        if port == 0 {
+            return Err(error("bad-url", "there is no port 0"));
+        }
+        if !egress.allows(host, port) {
+            let message = format!("{host}:{port} is not in the application's egress list");
+            return Err(error("egress-denied", message));
+        }
+        let shown = authority.host();
+        Ok(Target {
+            host: host.to_owned(),
+            port,
+            server_name,
+            authority: if port == 443 { shown.to_owned() } else { format!("{shown}:{port}") },
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        })
+    }
+}
+
+fn method(method: wit::Method) -> Method {
+    match method {
+        wit::Method::Get => Method::GET,
+        wit::Method::Post => Method::POST,
+        wit::Method::Put => Method::PUT,
+        wit::Method::Delete => Method::DELETE,
+        wit::Method::Patch => Method::PATCH,
+        wit::Method::Head => Method::HEAD,
+        wit::Method::Options => Method::OPTIONS,
+    }
+}
+
+/// Headers that frame a message or belong to a connection: not for the guest to set.
+const OURS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn message(target: &Target, request: wit::Request) -> Result<http::Request<Full<Bytes>>, FetchError> {
+    if request.headers.len() > MAX_HEADERS {
+        return Err(error("bad-header", format!("more than {MAX_HEADERS} headers")));
+    }
+    let total: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if total > MAX_HEADER_BYTES {
+        return Err(error("bad-header", format!("more than {MAX_HEADER_BYTES} bytes of headers")));
+    }
+    let body = request.body.unwrap_or_default();
+    if body.len() > MAX_REQUEST_BODY {
+        return Err(error(
+            "request-too-large",
+            format!("the body is larger than {} MiB", MAX_REQUEST_BODY >> 20),
+        ));
+    }
+
+    let mut message = http::Request::new(Full::new(Bytes::from(body)));
+    *message.method_mut() = method(request.method);
+    *message.uri_mut() =
+        target.path.parse().map_err(|cause: http::uri::InvalidUri| error("bad-url", format!("{cause}")))?;
+    let headers = message.headers_mut();
+    for (name, value) in &request.headers {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| error("bad-header", format!("{name:?} is not a header name")))?;
+        if OURS.contains(&name.as_str()) {
+            return Err(error("bad-header", format!("`{name}` is set by the enclave")));
+        }
+        let value = HeaderValue::from_str(value)
+            .or_else(|_| HeaderValue::from_bytes(value.as_bytes()))
+            .map_err(|_| error("bad-header", format!("the value of `{name}` holds control characters")))?;
+        headers.append(name, value);
+    }
+    let authority = HeaderValue::from_str(&target.authority)
+        .map_err(|_| error("bad-url", "the host cannot stand in a header"))?;
+    headers.insert(HOST, authority);
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    headers
+        .entry(USER_AGENT)
+        .or_insert(HeaderValue::from_static(concat!("enclave-os/", env!("CARGO_PKG_VERSION"))));
+    Ok(message)
+}

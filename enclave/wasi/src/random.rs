@@ -1,0 +1,62 @@
+//! `wasi:random@0.2`: every number comes from the CPU's generator, the "insecure" ones too.
+
+use futures_lite::future;
+use wasmtime::{Result, format_err};
+
+use crate::WasiCtx;
+use crate::bindings::wasi::random::{insecure, insecure_seed, random};
+
+/// What one call may ask for. It is made in enclave memory outside the guest's limit.
+const MAX_BYTES: u64 = 4 << 20;
+/// Drawn between two chances for other tasks of the worker.
+const SLICE: usize = 64 << 10;
+
+impl WasiCtx {
+    async fn random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
+        if len > MAX_BYTES {
+            return Err(format_err!(
+                "get-random-bytes: {len} bytes asked for, at most {MAX_BYTES} are given at once"
+            ));
+        }
+        let mut bytes = vec![0; usize::try_from(len)?];
+        for (index, slice) in bytes.chunks_mut(SLICE).enumerate() {
+            if index > 0 {
+                future::yield_now().await;
+            }
+            self.host.platform().random(slice)?;
+        }
+        Ok(bytes)
+    }
+
+    fn random_u64(&mut self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        self.host.platform().random(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
+impl random::Host for WasiCtx {
+    async fn get_random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
+        self.random_bytes(len).await
+    }
+
+    fn get_random_u64(&mut self) -> Result<u64> {
+        self.random_u64()
+    }
+}
+
+impl insecure::Host for WasiCtx {
+    async fn get_insecure_random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
+        self.random_bytes(len).await
+    }
+
+    fn get_insecure_random_u64(&mut self) -> Result<u64> {
+        self.random_u64()
+    }
+}
+
+impl insecure_seed::Host for WasiCtx {
+    fn insecure_seed(&mut self) -> Result<(u64, u64)> {
+        Ok((self.random_u64()?, self.random_u64()?))
+    }
+}
