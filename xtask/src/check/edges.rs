@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sdk", &["sdk"]),
     // Not part of any product: they look at everything from outside.
     ("tests", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave"]),
+    ("fuzz", &["attestation", "boundary"]),
     ("benches", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave", "tests"]),
     ("xtask", &["attestation", "boundary", "client", "compiler", "host/services", "tests"]),
 ];

@@ -1,0 +1,53 @@
+//! Which bytes could break a decoder?
+//!
+//! One function per decoder of hostile bytes: it decodes its input, and what was accepted must keep the
+//! promises of its format. `corpus/<name>/` holds inputs that reach different parts of the decoder; the tests
+//! of this crate run all of them, and what is left when they are cut or changed. `targets/` makes a
+//! libFuzzer program of each, which finds new ones:
+//!
+//! ```text
+//! cd fuzz/targets && cargo +nightly fuzz run --fuzz-dir . rpc_request ../corpus/rpc_request
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod evidence;
+mod frame;
+mod rpc;
+
+/// A decoder under attack.
+#[derive(Clone, Copy)]
+pub struct Decoder {
+    /// Its target, and its folder in `corpus/`.
+    pub name: &'static str,
+    /// Panics when the decoder breaks a promise.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const DECODERS: &[Decoder] = &[
+    Decoder { name: "frame_to_enclave", run: frame::to_enclave },
+    Decoder { name: "frame_to_host", run: frame::to_host },
+    Decoder { name: "rpc_request", run: rpc::request },
+    Decoder { name: "rpc_response", run: rpc::response },
+    Decoder { name: "rpc_fragments", run: rpc::fragments },
+    Decoder { name: "client_requests", run: client::requests },
+    Decoder { name: "client_reply", run: client::reply },
+    Decoder { name: "policy_page", run: evidence::policy_page },
+    Decoder { name: "manifest", run: evidence::manifest },
+    Decoder { name: "inclusion_proof", run: evidence::inclusion_proof },
+    Decoder { name: "leaf_certificate", run: evidence::leaf_certificate },
+];
+
+/// Runs the decoder of that name.
+///
+/// # Panics
+/// When there is none, or when it breaks a promise.
+pub fn run(name: &str, input: &[u8]) {
+    let found = DECODERS.iter().find(|decoder| decoder.name == name);
+    assert!(found.is_some(), "no decoder is called {name}");
+    if let Some(decoder) = found {
+        (decoder.run)(input);
+    }
+}
