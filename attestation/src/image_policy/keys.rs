@@ -151,17 +151,40 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// Whether text is one or more PEM certificates and nothing else but blank lines.
+/// Whether text is one or more PEM certificates.
 pub(super) fn is_certificates(pem: &str) -> bool {
-    pem_blocks(pem, "CERTIFICATE").is_some_and(|blocks| !blocks.is_empty())
+    pem_blocks(pem, CERTIFICATE).is_some_and(|blocks| !blocks.is_empty())
 }
 
-/// The contents of all blocks of one label (RFC 7468); `None` if there is anything else.
+/// The certificates of a PEM file without the comments beside them.
+#[cfg(feature = "toml")]
+pub(super) fn certificates_alone(pem: &str) -> Option<String> {
+    let mut out = String::new();
+    for der in pem_blocks(pem, CERTIFICATE)? {
+        let text = STANDARD.encode(der);
+        let (lines, rest) = text.as_bytes().as_chunks::<64>();
+        out.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in lines.iter().map(|line| &line[..]).chain((!rest.is_empty()).then_some(rest)) {
+            out.extend(line.iter().map(|byte| char::from(*byte)));
+            out.push('\n');
+        }
+        out.push_str("-----END CERTIFICATE-----\n");
+    }
+    Some(out)
+}
+
+const CERTIFICATE: &str = "CERTIFICATE";
+
+/// The contents of all blocks of one label (RFC 7468); `None` if there is a block of another. Text
+/// between blocks says nothing (§2).
 fn pem_blocks(text: &str, label: &str) -> Option<Vec<Vec<u8>>> {
     let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = text.lines().map(str::trim);
     let mut blocks = Vec::new();
     while let Some(line) = lines.next() {
+        if !line.starts_with("-----") {
+            continue;
+        }
         if line != begin {
             return None;
         }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::keys::certificates_alone;
 use super::{CodeSigner, ImagePolicy, KeyError, Operator, PageError, PublicKey, Role};
 
 /// Why a policy file is not a policy.
@@ -78,6 +79,9 @@ impl ImagePolicy {
             read_file(reference)
                 .map_err(|error| SourceError::File { path: reference.to_owned(), reason: error.to_string() })
         };
+        let certificates = |reference: &str| -> Result<String, SourceError> {
+            Ok(certificates_alone(&contents(reference)?).ok_or(PageError::EgressCa)?)
+        };
         let key = |name: &str, reference: &str| {
             PublicKey::parse(&contents(reference)?)
                 .map_err(|source| SourceError::Key { name: name.to_owned(), source })
@@ -90,7 +94,7 @@ impl ImagePolicy {
         let policy = ImagePolicy {
             development: source.development,
             served_names: source.served_names,
-            egress_ca_pem: source.egress_ca.as_deref().map(contents).transpose()?,
+            egress_ca_pem: source.egress_ca.as_deref().map(certificates).transpose()?,
             operators: source.operators.into_iter().map(operator).collect::<Result<_, SourceError>>()?,
             code_signing: source.code_signing.into_iter().map(signer).collect::<Result<_, SourceError>>()?,
         };

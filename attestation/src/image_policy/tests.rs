@@ -116,18 +116,33 @@ fn a_policy_file_becomes_a_policy() {
         key = "alice.pem"
     "#;
     let read = |path: &str| match path {
-        "ca.pem" => Ok(policy().egress_ca_pem.unwrap()),
+        "ca.pem" => Ok(format!("# Our CA\n\n{}and that is all\n", policy().egress_ca_pem.unwrap())),
         "alice.pem" => Ok(ED25519_PEM.to_owned()),
         _ => Err("no such file"),
     };
     let read_policy = ImagePolicy::from_toml(text, read).unwrap();
     assert!(read_policy.development);
     assert_eq!(read_policy.operators[0].role, Role::Monitoring);
-    assert_eq!(read_policy.egress_ca_pem, policy().egress_ca_pem);
+    assert_eq!(read_policy.egress_ca_pem, policy().egress_ca_pem, "comments are no part of the page");
 
     let missing = ImagePolicy::from_toml(r#"egress_ca = "nowhere""#, read).unwrap_err().to_string();
     assert!(missing.contains("nowhere") && missing.contains("no such file"), "{missing}");
     let unknown = ImagePolicy::from_toml("developement = true", read).unwrap_err().to_string();
     assert!(unknown.contains("developement"), "{unknown}");
     assert_eq!(ImagePolicy::from_toml("", read).unwrap(), ImagePolicy::default());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_damaged_page_is_refused_or_is_another_policy(at: proptest::sample::Index, byte: u8) {
+        let mut page = policy().to_page().unwrap();
+        let at = at.index(page.len());
+        let before = std::mem::replace(&mut page[at], byte);
+        match ImagePolicy::from_page(&page) {
+            Ok(read) => assert_eq!(read == policy(), byte == before),
+            Err(_) => assert_ne!(byte, before),
+        }
+    }
 }

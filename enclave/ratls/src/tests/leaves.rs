@@ -1,7 +1,8 @@
 //! What leaves say, and that others can verify them.
 
 use super::*;
-use attestation::leaf_certificate::LeafCertificate;
+use attestation::leaf_certificate::{LeafCertificate, LeafCertificateError};
+use attestation::oid;
 use attestation::report_data::{self, Binding};
 use attestation::workloads;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -133,4 +134,68 @@ fn the_manifest_tells_of_policy_and_ca() {
     }
     let key = attestation::manifest::LeafValue::Raw(identities.ca_spki_der());
     assert_eq!(manifest.leaf("core.ca_key").unwrap().value(), &key);
+}
+
+/// A certificate with these extensions, read as a client reads it.
+fn read_extensions(extensions: &[(&[u64], &[u8])]) -> Result<LeafCertificate, LeafCertificateError> {
+    let platform = TestPlatform::new();
+    let key = crate::key::Key::generate(&*platform).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.serial_number = Some(rcgen::SerialNumber::from_slice(&[1]));
+    params.custom_extensions = extensions
+        .iter()
+        .map(|(oid, value)| rcgen::CustomExtension::from_oid_content(oid, value.to_vec()))
+        .collect();
+    LeafCertificate::from_der(params.self_signed(&key).unwrap().der())
+}
+
+#[test]
+fn readers_refuse_what_the_format_does_not_allow() {
+    use LeafCertificateError::{Malformed, Missing, Twice, Unknown};
+    let none = workloads::hash([]).unwrap();
+    let one = workloads::hash([("a", [1; 32])]).unwrap();
+    let (root, code): (&[u8], &[u8]) = (&[7; 32], &[1; 32]);
+    let empty = [(oid::CONFIGURATION_ROOT, root), (oid::WORKLOADS_HASH, &none)];
+    let with_app: Vec<(&[u64], &[u8])> = vec![
+        (oid::CONFIGURATION_ROOT, root),
+        (oid::WORKLOADS_HASH, &one),
+        (oid::APP_NAMES, b"a"),
+        (oid::ROUTE_PREFIXES, b"/a"),
+        (oid::CODE_HASHES, code),
+    ];
+    read_extensions(&empty).unwrap();
+    read_extensions(&with_app).unwrap();
+
+    assert!(matches!(read_extensions(&[]), Err(Missing(_))));
+    assert!(matches!(read_extensions(&empty[..1]), Err(Missing(_))));
+    let unknown: &[u64] = &[1, 3, 6, 1, 4, 1, 65230, 5, 1];
+    assert!(matches!(read_extensions(&[empty[0], empty[1], (unknown, b"x")]), Err(Unknown(_))));
+    assert!(matches!(read_extensions(&[empty[0], empty[1], empty[1]]), Err(Twice(_))));
+    assert!(matches!(
+        read_extensions(&[(oid::CONFIGURATION_ROOT, &root[1..]), empty[1]]),
+        Err(Malformed { .. })
+    ));
+    for (at, value) in
+        [(1, &none[..]), (2, b"a\nb"), (2, b""), (2, b"\xff"), (2, b"a b"), (3, b"/a\n/b"), (4, &code[1..])]
+    {
+        let mut wrong = with_app.clone();
+        wrong[at].1 = value;
+        assert!(matches!(read_extensions(&wrong), Err(Malformed { .. })), "{at} {value:?}");
+        wrong.remove(at);
+        assert!(matches!(read_extensions(&wrong), Err(Missing(_))), "{at}");
+    }
+    let app_leaf = |root: &[u8], code: &[u8], source: &[u8]| {
+        let own =
+            [(oid::APP_CONFIGURATION_ROOT, root), (oid::APP_CODE_HASH, code), (oid::APP_KEY_SOURCE, source)];
+        read_extensions(&[&with_app[..], &own].concat())
+    };
+    assert!(app_leaf(root, code, b"generated").unwrap().app.is_some());
+    assert!(app_leaf(root, code, b"byok:0123456789abcdef").is_ok());
+    for bad in [
+        app_leaf(root, root, b"generated"),
+        app_leaf(root, code, b"byok:0123"),
+        app_leaf(root, code, b"host"),
+    ] {
+        assert!(matches!(bad, Err(Malformed { .. })));
+    }
 }
