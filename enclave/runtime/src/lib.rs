@@ -1,3 +1,43 @@
 //! How is a component loaded, called and limited?
+//!
+//! [`Runtime::prepare`] makes an [`App`] of an approved artifact: its metadata is checked, all imports
+//! are resolved, its exports are read with their types. [`App::call`] runs one export in a fresh store
+//! and instance, on a fiber stack of its own, under [`Limits`]; nothing of one call is visible to the
+//! next but what it stored. A long call yields to the other tasks of its worker. [`Registry`] finds apps
+//! by name, server name and route.
+//!
+//! Clients, guests and the host are hostile here: parameters are bounded and checked against the
+//! signature, results are bounded by the engine, and every way a call can end is one [`CallError`] with
+//! a stable code.
 
 #![forbid(unsafe_code)]
+
+mod app;
+mod error;
+mod exports;
+mod imports;
+mod invoke;
+mod limits;
+mod registry;
+mod runtime;
+mod spec;
+mod value;
+
+pub use app::{App, CallHost};
+pub use boundary_wire::client::{Access, DataPolicy, LogPolicy, Params};
+pub use error::{CallError, LoadError, StartError};
+pub use exports::Export;
+pub use limits::Limits;
+pub use registry::{Conflict, Entry, Locked, Registry, Route};
+pub use runtime::Runtime;
+pub use spec::{AppSpec, KeySource, SealedApp, SealedError};
+pub use value::{BadParams, MAX_VALUES};
+
+pub use enclave_wasm_platform::{Sizes, Usage};
+
+/// The triple of the artifacts that this enclave takes.
+pub const ARTIFACT_TARGET: &str = compiler_config::NATIVE_TARGET;
+/// The engine and its major version, as `ready` reports them.
+pub const ENGINE: &str = "wasmtime 48";
+/// The engine's major version alone.
+pub const ENGINE_VERSION: &str = compiler_config::ENGINE_VERSION;

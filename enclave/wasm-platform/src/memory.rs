@@ -31,6 +31,14 @@ pub struct OutOfGuestMemory {
     pub budget: usize,
 }
 
+impl OutOfGuestMemory {
+    /// Whether `message` is this error's: the engine passes on the text alone where a memory is made.
+    #[must_use]
+    pub fn is(message: &str) -> bool {
+        message.starts_with("guest memory of the enclave is used up")
+    }
+}
+
 /// Hands out linear memories within a byte budget.
 pub(crate) struct MemoryPool {
     budget: usize,

@@ -1,0 +1,212 @@
+//! A loaded app and the calls into it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use boundary_wire::client::{LogPolicy, Params};
+use boundary_wire::rpc::LogLevel;
+use enclave_sealed_store::Backend;
+use enclave_wasi::filesystem::StorageFailure;
+use enclave_wasi::{EgressPolicy, Exit, Filesystem, LogSink, StandardStream, WasiCtx, WasiParams, WasiView};
+use enclave_worker::Handle;
+use futures_lite::future;
+use serde_json::Value;
+use wasmtime::component::InstancePre;
+
+use crate::error::CallError;
+use crate::exports::{Export, Exports};
+use crate::invoke::{Ended, Invocation, Limited, classify, invoke};
+use crate::limits::Limiter;
+use crate::spec::AppSpec;
+use crate::value;
+
+/// What a call runs on.
+#[derive(Clone)]
+pub struct CallHost {
+    /// The worker.
+    pub handle: Handle,
+    /// Where records are kept.
+    pub backend: Arc<dyn Backend>,
+}
+
+/// A component that is ready to be called, with its settings.
+pub struct App {
+    pub(crate) spec: AppSpec,
+    pub(crate) code_hash: [u8; 32],
+    pub(crate) artifact_bytes: u64,
+    pub(crate) exports: Exports,
+    pub(crate) pre: InstancePre<CallState>,
+    pub(crate) filesystem: Filesystem,
+    pub(crate) egress: Arc<EgressPolicy>,
+    pub(crate) env: Arc<[(String, String)]>,
+    pub(crate) args: Arc<[String]>,
+    pub(crate) running: AtomicU32,
+}
+
+/// What a store holds for one call.
+pub(crate) struct CallState {
+    wasi: WasiCtx,
+    limiter: Limiter,
+}
+
+impl WasiView for CallState {
+    fn wasi(&mut self) -> &mut WasiCtx {
+        &mut self.wasi
+    }
+}
+
+impl Limited for CallState {
+    fn limiter(&mut self) -> &mut Limiter {
+        &mut self.limiter
+    }
+}
+
+impl App {
+    /// Its settings.
+    pub fn spec(&self) -> &AppSpec {
+        &self.spec
+    }
+
+    /// SHA-256 of the artifact as it was sent.
+    pub fn code_hash(&self) -> [u8; 32] {
+        self.code_hash
+    }
+
+    /// Length of the artifact.
+    pub fn artifact_bytes(&self) -> u64 {
+        self.artifact_bytes
+    }
+
+    /// Its functions, in the component's order.
+    pub fn exports(&self) -> &[Export] {
+        self.exports.all()
+    }
+
+    /// `{"exports":[{"name","params","results"}]}` with WIT types
+    /// ([`boundary_wire::client::AppSchema`] reads it).
+    pub fn schema(&self) -> Value {
+        self.exports.schema()
+    }
+
+    /// Calls running at this moment.
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Calls an export in a fresh instance; results are `{"type":T,"value":V}`, none or one. What the call
+    /// wrote is durable when this returns `Ok`.
+    ///
+    /// # Errors
+    /// [`CallError`], one for each way a call can end without a result.
+    pub async fn call(
+        &self,
+        host: &CallHost,
+        function: &str,
+        params: &Params,
+    ) -> Result<Vec<Value>, CallError> {
+        let export = self.exports.find(function)?;
+        let arguments = value::arguments(params, &export.params)
+            .map_err(|source| CallError::BadParams { function: export.name.clone(), source })?;
+        let _slot = self.slot()?;
+        let limits = &self.spec.limits;
+        let until = host.handle.monotonic().after(Duration::from_millis(limits.timeout_ms));
+        let late = CallError::Deadline { limit_ms: limits.timeout_ms };
+        let invocation = Invocation {
+            pre: &self.pre,
+            export: &export.index,
+            arguments: &arguments,
+            result_count: export.results.len(),
+            limits,
+        };
+        let (results, mut state) = match invoke(invocation, self.state(host), host.handle.deadline(until)).await {
+            Ended::Deadline => return Err(late),
+            Ended::Returned(results, state) => (Ok(results), state),
+            Ended::Failed(error, state) => match error.downcast_ref::<Exit>() {
+                Some(Exit(0)) => (Err(CallError::Exit(0)), state),
+                Some(Exit(code)) => return Err(CallError::Exit(*code)),
+                None => {
+                    return Err(storage(&error).unwrap_or_else(|| classify(&error, &state.limiter, limits)));
+                }
+            },
+        };
+        let flush = async { state.wasi.flush().await.map_err(|error| stored(error.code(), &error)) };
+        future::or(flush, async {
+            host.handle.deadline(until).await;
+            Err(late)
+        })
+        .await?;
+        Ok(results?.iter().zip(&export.results).map(|(result, ty)| value::result(result, ty)).collect())
+    }
+
+    fn state(&self, host: &CallHost) -> CallState {
+        let log: Arc<dyn LogSink> = match self.spec.log_policy {
+            LogPolicy::Host => Arc::new(ToHost { handle: host.handle.clone(), app: self.spec.name.clone() }),
+            LogPolicy::None => Arc::new(Nowhere),
+        };
+        CallState {
+            wasi: WasiCtx::new(WasiParams {
+                host: host.handle.clone(),
+                backend: Arc::clone(&host.backend),
+                filesystem: self.filesystem.clone(),
+                env: Arc::clone(&self.env),
+                args: Arc::clone(&self.args),
+                egress: Arc::clone(&self.egress),
+                log,
+            }),
+            limiter: Limiter::new(&self.spec.limits),
+        }
+    }
+
+    /// A place among the calls that may run at a time.
+    fn slot(&self) -> Result<Slot<'_>, CallError> {
+        let most = self.spec.limits.concurrency;
+        self.running
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| (running < most).then_some(running + 1))
+            .map(|_| Slot(&self.running))
+            .map_err(|_| CallError::Overloaded(format!("{most} calls of this app are running: try again later")))
+    }
+}
+
+struct Slot<'a>(&'a AtomicU32);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A failure of the store that ended the guest's call.
+fn storage(error: &wasmtime::Error) -> Option<CallError> {
+    error.downcast_ref::<StorageFailure>().map(|failure| stored(failure.code(), failure))
+}
+
+fn stored(code: &'static str, error: &dyn std::fmt::Display) -> CallError {
+    if code == "host-misbehaved" {
+        CallError::HostMisbehaved(error.to_string())
+    } else {
+        CallError::Storage { code, message: error.to_string() }
+    }
+}
+
+/// What the guest prints goes to the host's log, under the app's name.
+struct ToHost {
+    handle: Handle,
+    app: String,
+}
+
+impl LogSink for ToHost {
+    fn line(&self, stream: StandardStream, line: &str) {
+        let level = match stream {
+            StandardStream::Out => LogLevel::Info,
+            StandardStream::Err => LogLevel::Warn,
+        };
+        self.handle.log(level, &self.app, line);
+    }
+}
+
+struct Nowhere;
+
+impl LogSink for Nowhere {
+    fn line(&self, _stream: StandardStream, _line: &str) {}
+}

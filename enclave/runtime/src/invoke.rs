@@ -1,0 +1,144 @@
+//! One call, from a fresh store to its outcome.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use enclave_wasm_platform::{OutOfGuestMemory, OutOfStacks, StackWatch};
+use wasmtime::component::{ComponentExportIndex, InstancePre, Val};
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use crate::error::CallError;
+use crate::limits::{Limiter, Limits};
+
+/// After this much fuel a call lets the other tasks of its worker run: some tens of microseconds.
+const YIELD_INTERVAL: u64 = 50_000;
+/// Bytes that a guest may hand to the enclave at once: a result, or the arguments of a host function.
+const MOST_DATA: usize = 64 << 20;
+/// Handles that a guest may hold.
+const MOST_HANDLES: usize = 16 << 10;
+
+/// What a store holds beside the guest.
+pub(crate) trait Limited: Send + 'static {
+    fn limiter(&mut self) -> &mut Limiter;
+}
+
+/// What to run, and under what.
+pub(crate) struct Invocation<'a, T: Limited> {
+    pub(crate) pre: &'a InstancePre<T>,
+    pub(crate) export: &'a ComponentExportIndex,
+    pub(crate) arguments: &'a [Val],
+    pub(crate) result_count: usize,
+    pub(crate) limits: &'a Limits,
+}
+
+/// How a call ended, with the store's data where the guest is done with it.
+pub(crate) enum Ended<T> {
+    /// It gave results.
+    Returned(Vec<Val>, T),
+    /// It did not, for the reason given.
+    Failed(wasmtime::Error, T),
+    /// It was cut off.
+    Deadline,
+}
+
+/// Runs the call in a store and an instance of its own, until it ends or `deadline` does.
+pub(crate) async fn invoke<T: Limited>(
+    invocation: Invocation<'_, T>,
+    data: T,
+    deadline: impl Future<Output = ()>,
+) -> Ended<T> {
+    let mut store = Store::new(invocation.pre.engine(), data);
+    store.limiter(|data| data.limiter());
+    store.set_hostcall_fuel(MOST_DATA);
+    store.set_max_component_handles(MOST_HANDLES);
+    if let Err(error) =
+        store.set_fuel(invocation.limits.fuel).and_then(|()| store.fuel_async_yield_interval(Some(YIELD_INTERVAL)))
+    {
+        return Ended::Failed(error, store.into_data());
+    }
+    let watch = StackWatch::new();
+    let outcome = {
+        let run = run(&mut store, &invocation);
+        // Boxed, so that dropping it happens under the watch too.
+        let mut run = Some(Box::pin(run));
+        let mut deadline = pin!(deadline);
+        poll_fn(|cx| {
+            let Some(running) = run.as_mut() else { return Poll::Ready(None) };
+            if let Poll::Ready(outcome) = watch.poll(|| running.as_mut().poll(cx)) {
+                watch.poll(|| run = None);
+                return Poll::Ready(Some(outcome));
+            }
+            if deadline.as_mut().poll(cx).is_ready() {
+                // The guest's fiber is unwound here.
+                watch.poll(|| run = None);
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    match outcome {
+        Some(Ok(results)) => Ended::Returned(results, watch.poll(|| store.into_data())),
+        Some(Err(error)) => Ended::Failed(error, watch.poll(|| store.into_data())),
+        None => {
+            watch.poll(|| drop(store));
+            Ended::Deadline
+        }
+    }
+}
+
+async fn run<T: Limited>(
+    store: &mut Store<T>,
+    invocation: &Invocation<'_, T>,
+) -> wasmtime::Result<Vec<Val>> {
+    let instance = invocation.pre.instantiate_async(&mut *store).await?;
+    let function = instance
+        .get_func(&mut *store, invocation.export)
+        .ok_or_else(|| wasmtime::Error::msg("the export is not a function"))?;
+    let mut results = vec![Val::Bool(false); invocation.result_count];
+    function.call_async(&mut *store, invocation.arguments, &mut results).await?;
+    Ok(results)
+}
+
+/// What a failure of the guest or the engine means to the caller.
+pub(crate) fn classify(error: &wasmtime::Error, limiter: &Limiter, limits: &Limits) -> CallError {
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::OutOfFuel) {
+        return CallError::FuelExhausted { limit: limits.fuel };
+    }
+    if let Some(full) = error.downcast_ref::<OutOfStacks>() {
+        return CallError::Overloaded(full.to_string());
+    }
+    if let Some(full) = limiter.pool {
+        return CallError::Overloaded(format!("{full}: try again later"));
+    }
+    if limiter.denied() {
+        return CallError::MemoryLimit { limit: limits.memory_bytes };
+    }
+    let text = error.root_cause().to_string();
+    if OutOfGuestMemory::is(&text) {
+        return CallError::Overloaded(format!("{text}: try again later"));
+    }
+    if text.starts_with("too much data") || error.chain().any(|e| e.to_string().contains("fuel allocated for hostcalls")) {
+        return CallError::TooMuchData;
+    }
+    CallError::Trap {
+        trap: trap.map_or(text, |trap| trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
+        frames: frames(error),
+    }
+}
+
+/// The guest's call stack, where the artifact has names.
+fn frames(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let named = backtrace.frames().iter().any(|frame| frame.func_name().is_some());
+    if !named {
+        return Vec::new();
+    }
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        Some(name) => name.to_owned(),
+        None => format!("function {}", frame.func_index()),
+    };
+    backtrace.frames().iter().map(name).collect()
+}

@@ -1,0 +1,178 @@
+//! What one call may use.
+
+use enclave_wasm_platform::OutOfGuestMemory;
+use serde::{Deserialize, Serialize};
+use wasmtime::ResourceLimiter;
+
+/// Limits of every call of an app. A measured leaf of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Instructions, roughly: the engine's fuel.
+    pub fuel: u64,
+    /// Bytes of all linear memories together.
+    pub memory_bytes: u64,
+    /// Elements of all tables together.
+    pub table_elements: u64,
+    /// Core instances and, as many again, memories and tables: a component is made of several.
+    pub instances: u32,
+    /// Wall-clock time, time in host functions included.
+    pub timeout_ms: u64,
+    /// Calls at a time; one more is refused.
+    pub concurrency: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: 10_000_000,
+            memory_bytes: 64 << 20,
+            table_elements: 1 << 20,
+            instances: 1000,
+            timeout_ms: 10_000,
+            concurrency: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// The value of the app's `limits` leaf.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "fuel": self.fuel,
+            "memory_bytes": self.memory_bytes,
+            "table_elements": self.table_elements,
+            "instances": self.instances,
+            "timeout_ms": self.timeout_ms,
+            "concurrency": self.concurrency,
+        })
+    }
+}
+
+/// Holds one call to its limits, and remembers which of them it met.
+pub(crate) struct Limiter {
+    memory: Allowance,
+    tables: Allowance,
+    instances: usize,
+    /// The pool that all guests share had no more.
+    pub(crate) pool: Option<OutOfGuestMemory>,
+}
+
+/// Something that grows up to a limit.
+struct Allowance {
+    limit: u64,
+    used: u64,
+    /// The last growth granted, in case it then fails.
+    granted: u64,
+    denied: bool,
+}
+
+impl Allowance {
+    fn new(limit: u64) -> Self {
+        Self { limit, used: 0, granted: 0, denied: false }
+    }
+
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let more = desired.saturating_sub(current) as u64;
+        let fits = self.used.checked_add(more).is_some_and(|sum| sum <= self.limit);
+        self.granted = if fits { more } else { 0 };
+        self.used += self.granted;
+        self.denied |= !fits;
+        fits
+    }
+
+    fn failed(&mut self) {
+        self.used -= self.granted;
+        self.granted = 0;
+    }
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            memory: Allowance::new(limits.memory_bytes),
+            tables: Allowance::new(limits.table_elements),
+            instances: usize::try_from(limits.instances).unwrap_or(usize::MAX),
+            pool: None,
+        }
+    }
+
+    /// Whether the call asked for more memory or tables than it may have. A guest whose allocation
+    /// fails aborts by a trap that says nothing of memory.
+    pub(crate) fn denied(&self) -> bool {
+        self.memory.denied || self.tables.denied
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.memory.grow(current, desired))
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory.failed();
+        if let Some(full) = error.downcast_ref::<OutOfGuestMemory>() {
+            self.pool = Some(*full);
+        }
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.tables.grow(current, desired))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.tables.failed();
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        self.instances
+    }
+
+    fn tables(&self) -> usize {
+        self.instances
+    }
+
+    fn memories(&self) -> usize {
+        self.instances
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_share_one_limit_and_a_failed_growth_does_not_count() {
+        let mut limiter = Limiter::new(&Limits { memory_bytes: 100, ..Limits::default() });
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(0, 40, None).unwrap());
+        assert!(!limiter.memory_growing(60, 61, None).unwrap());
+        assert!(limiter.denied());
+        assert!(!limiter.memory_growing(0, 1, None).unwrap());
+        let mut limiter = Limiter::new(&Limits { memory_bytes: 100, ..Limits::default() });
+        assert!(limiter.memory_growing(0, 100, None).unwrap());
+        limiter.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
+        limiter.memory_grow_failed(wasmtime::Error::msg("without a grant")).unwrap();
+        assert!(limiter.memory_growing(0, 100, None).unwrap());
+        assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
+    }
+
+    #[test]
+    fn the_leaf_names_every_limit() {
+        let json = Limits::default().to_json();
+        assert_eq!(serde_json::from_value::<Limits>(json).unwrap(), Limits::default());
+    }
+}
