@@ -6,10 +6,18 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod backend;
+mod boot;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use boundary_ring::ChannelMemory;
+use enclave_platform::clock::Clock;
 use enclave_platform::{Platform, ThreadIndex};
+use enclave_worker::{Ended, Worker, Workers};
+
+use crate::boot::{Announcement, Announcer};
 
 /// What the host may choose. None of it can grant anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +29,27 @@ pub struct StartConfig {
 /// The most workers an enclave takes.
 pub const MAX_WORKERS: u16 = 256;
 
+/// Time that open connections may take when the enclave is asked to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// One enclave: made once, shared by its threads.
 pub struct Enclave {
-    platform: Arc<dyn Platform>,
     config: StartConfig,
-    channels: Mutex<Vec<Slot>>,
+    workers: Arc<Workers>,
+    threads: Mutex<Vec<Thread>>,
 }
 
-enum Slot {
-    Empty,
-    Given(ChannelMemory),
-    Running,
+/// What a thread needs, until it runs.
+struct Thread {
+    channel: Option<ChannelMemory>,
+    role: Option<Role>,
+}
+
+enum Role {
+    /// Serves clients once the enclave has booted.
+    Worker(Announcement),
+    /// Boots, then does what would stall a worker.
+    Control(Announcer),
 }
 
 /// Why an enclave did not start or a thread of it ended early.
@@ -52,6 +70,9 @@ pub enum EnclaveError {
     /// The enclave refused to start. The text says why and how to mend it.
     #[error("{0}")]
     Refused(String),
+    /// A thread ended, but not in order. What was acknowledged is safe.
+    #[error("{0}")]
+    Stopped(String),
 }
 
 impl Enclave {
@@ -63,8 +84,12 @@ impl Enclave {
         if !(1..=MAX_WORKERS).contains(&config.workers) {
             return Err(EnclaveError::Workers(config.workers));
         }
-        let channels = (0..=config.workers).map(|_| Slot::Empty).collect();
-        Ok(Enclave { platform, config, channels: Mutex::new(channels) })
+        let clock = Arc::new(Clock::new(platform.clone()));
+        let workers = Workers::new(platform, clock, config.workers + 1);
+        let (announcer, announcements) = boot::announcement(config.workers);
+        let roles = announcements.into_iter().map(Role::Worker).chain([Role::Control(announcer)]);
+        let threads = roles.map(|role| Thread { channel: None, role: Some(role) }).collect();
+        Ok(Enclave { config, workers, threads: Mutex::new(threads) })
     }
 
     /// The control thread's index.
@@ -77,42 +102,78 @@ impl Enclave {
     /// # Errors
     /// [`EnclaveError::NoSuchThread`], [`EnclaveError::ChannelTaken`].
     pub fn init_channel(&self, thread: ThreadIndex, memory: ChannelMemory) -> Result<(), EnclaveError> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = channels
-            .get_mut(usize::from(thread.0))
-            .ok_or(EnclaveError::NoSuchThread(thread.0, self.config.workers))?;
-        match slot {
-            Slot::Empty => *slot = Slot::Given(memory),
-            Slot::Given(_) | Slot::Running => return Err(EnclaveError::ChannelTaken(thread.0)),
+        let mut threads = self.threads();
+        let slot = threads.get_mut(usize::from(thread.0)).ok_or_else(|| self.no_such(thread))?;
+        if slot.channel.is_some() || slot.role.is_none() {
+            return Err(EnclaveError::ChannelTaken(thread.0));
         }
+        slot.channel = Some(memory);
         Ok(())
     }
 
     /// Runs `thread` until the enclave has shut down. Blocks; every thread must be run, in any order.
     ///
     /// # Errors
-    /// [`EnclaveError::Refused`] on every thread when the enclave cannot start.
+    /// [`EnclaveError::Refused`] on every thread when the enclave cannot start; [`EnclaveError::Stopped`] when
+    /// the thread ended, but not in order.
     pub fn run(&self, thread: ThreadIndex) -> Result<(), EnclaveError> {
-        let memory = self.take(thread)?;
-        drop(memory);
-        Err(EnclaveError::Refused(format!("no threads on platform {} yet", self.platform.kind())))
+        let (channel, role) = self.take(thread)?;
+        let worker = match Worker::new(&self.workers, thread, channel) {
+            Ok(worker) => worker,
+            Err(error) => {
+                if let Role::Control(announcer) = role {
+                    announcer.refuse(&error.to_string());
+                }
+                return Err(EnclaveError::Refused(error.to_string()));
+            }
+        };
+        let handle = worker.handle();
+        let outcome = Arc::new(Mutex::new(Ok(())));
+        let report = outcome.clone();
+        let workers = self.config.workers;
+        let ended = worker.run(async move {
+            let result = match role {
+                Role::Worker(announcement) => boot::serve(handle, announcement).await,
+                Role::Control(announcer) => boot::control(handle, workers, announcer).await,
+            };
+            *report.lock().unwrap_or_else(PoisonError::into_inner) = result;
+        });
+        let result = std::mem::replace(&mut *outcome.lock().unwrap_or_else(PoisonError::into_inner), Ok(()));
+        match (result, ended) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Ended::HostMisbehaved(how)) => Err(EnclaveError::Stopped(how.to_string())),
+            (Ok(()), Ended::Done) => Ok(()),
+        }
     }
 
     /// Asks every thread to drain, flush, seal and return from `run`. Safe to call twice and from any thread.
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        self.workers.shutdown(GRACE);
+        // Threads that were never run must not keep the control thread waiting for their work.
+        for thread in self.threads().iter_mut() {
+            if matches!(thread.role, Some(Role::Worker(_))) {
+                thread.role = None;
+            }
+        }
+    }
 
-    fn take(&self, thread: ThreadIndex) -> Result<ChannelMemory, EnclaveError> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = channels
-            .get_mut(usize::from(thread.0))
-            .ok_or(EnclaveError::NoSuchThread(thread.0, self.config.workers))?;
-        match std::mem::replace(slot, Slot::Running) {
-            Slot::Given(memory) => Ok(memory),
-            Slot::Empty => {
-                *slot = Slot::Empty;
+    fn take(&self, thread: ThreadIndex) -> Result<(ChannelMemory, Role), EnclaveError> {
+        let mut threads = self.threads();
+        let slot = threads.get_mut(usize::from(thread.0)).ok_or_else(|| self.no_such(thread))?;
+        match (slot.channel.take(), slot.role.take()) {
+            (Some(channel), Some(role)) => Ok((channel, role)),
+            (channel, role) => {
+                *slot = Thread { channel, role };
                 Err(EnclaveError::NoChannel(thread.0))
             }
-            Slot::Running => Err(EnclaveError::NoChannel(thread.0)),
         }
+    }
+
+    fn no_such(&self, thread: ThreadIndex) -> EnclaveError {
+        EnclaveError::NoSuchThread(thread.0, self.config.workers)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<Thread>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

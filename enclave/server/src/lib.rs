@@ -1,3 +1,92 @@
 //! What does a client say, and who answers?
+//!
+//! A [`Server`] serves the connections of one worker: TLS handshake, then framed JSON or HTTP by the first
+//! byte. Whatever changes which apps there are goes to [`Control`] on the control thread.
+//!
+//! ```text
+//! connection ─ handshake ─┬─ framed ─┬─ commands ─┬─ runtime: calls
+//!                         └─ http ───┘            └─ control: load, unload, CA ─ sealed registry
+//! ```
+//!
+//! Clients are hostile here: what they make the enclave hold is bounded before it is held, every wait ends,
+//! and every refusal has a code and says how to mend it.
 
 #![forbid(unsafe_code)]
+
+mod budget;
+mod catalog;
+mod commands;
+mod connection;
+mod control;
+mod framed;
+mod gate;
+mod hex;
+mod http;
+mod limits;
+mod prefixed;
+mod refusal;
+mod session;
+mod timeout;
+
+use std::sync::Arc;
+
+use enclave_access::Policy;
+use enclave_platform::Kind;
+use enclave_ratls::Identities;
+use enclave_sealed_store::Backend;
+use enclave_worker::Handle;
+
+pub use crate::budget::{Budget, Overloaded, Share};
+pub use crate::catalog::{Catalog, Entry, State};
+pub use crate::control::{BootError, Booted, Control};
+pub use crate::gate::Gate;
+pub use crate::http::{ROUTES, RouteInfo};
+pub use crate::refusal::Refusal;
+
+/// The OpenAPI document of the HTTP interface.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// What `ready` says of the enclave.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    pub(crate) version: &'static str,
+    pub(crate) platform: Kind,
+    pub(crate) mrenclave: String,
+    pub(crate) target: &'static str,
+    pub(crate) engine: &'static str,
+    pub(crate) engine_version: &'static str,
+    pub(crate) development: bool,
+    pub(crate) workers: u16,
+}
+
+/// What answers are made of, on one worker.
+pub(crate) struct Services {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) identities: Arc<Identities>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) info: Arc<Info>,
+    pub(crate) budget: Budget,
+    pub(crate) control: control::Mailbox,
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+/// Serves the connections of one worker.
+pub struct Server {
+    services: Arc<Services>,
+    handle: Handle,
+}
+
+impl Server {
+    /// A server on the worker of `handle`, whose records go through `backend`.
+    pub fn new(booted: Booted, handle: Handle, backend: Arc<dyn Backend>) -> Server {
+        let Booted { policy, identities, catalog, info, budget, mailbox } = booted;
+        let services = Services { policy, identities, catalog, info, budget, control: mailbox, backend };
+        Server { services: Arc::new(services), handle }
+    }
+
+    /// Accepts and serves until the worker drains; returns when the open connections have ended or their
+    /// grace is over.
+    pub async fn serve(self) {
+        connection::accept_all(self.services, self.handle).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! How many bytes may clients make the enclave hold before a command is complete?
+//!
+//! One budget for all connections of all workers. A connection keeps a small allowance of its own for
+//! free, so that a few large uploads cannot shut out ordinary calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The whole enclave's allowance for bytes of unfinished requests.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    free: AtomicUsize,
+    total: usize,
+}
+
+/// The budget is used up: not the client's fault, and worth trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the enclave holds as many unfinished uploads as it can; try again in a moment")]
+pub struct Overloaded;
+
+impl Budget {
+    /// A budget of `total` bytes.
+    pub fn new(total: usize) -> Budget {
+        Budget(Arc::new(Shared { free: AtomicUsize::new(total), total }))
+    }
+
+    /// A share that holds nothing yet and may hold `allowance` bytes outside the budget.
+    pub fn share(&self, allowance: usize) -> Share {
+        Share { budget: self.clone(), allowance, taken: 0 }
+    }
+
+    /// Bytes that are not held by anyone.
+    pub fn free(&self) -> usize {
+        self.0.free.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the budget was made with.
+    pub fn total(&self) -> usize {
+        self.0.total
+    }
+}
+
+/// What one upload or connection holds of the budget. Given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    budget: Budget,
+    allowance: usize,
+    taken: usize,
+}
+
+impl Share {
+    /// Makes the share cover `bytes`, growing or shrinking it.
+    ///
+    /// # Errors
+    /// [`Overloaded`] when the budget has not enough left; the share then keeps what it had.
+    pub fn cover(&mut self, bytes: usize) -> Result<(), Overloaded> {
+        let wanted = bytes.saturating_sub(self.allowance);
+        let free = &self.budget.0.free;
+        if wanted > self.taken {
+            let more = wanted - self.taken;
+            free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(more))
+                .map_err(|_| Overloaded)?;
+        } else {
+            free.fetch_add(self.taken - wanted, Ordering::Relaxed);
+        }
+        self.taken = wanted;
+        Ok(())
+    }
+
+    /// Bytes taken from the budget.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.0.free.fetch_add(self.taken, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_allowance_costs_nothing_and_the_rest_is_shared() {
+        let budget = Budget::new(100);
+        let mut first = budget.share(10);
+        first.cover(10).unwrap();
+        assert_eq!(budget.free(), 100);
+        first.cover(90).unwrap();
+        assert_eq!(budget.free(), 20);
+        let mut second = budget.share(10);
+        assert_eq!(second.cover(31), Err(Overloaded));
+        assert_eq!(second.cover(30), Ok(()));
+        drop(first);
+        assert_eq!(budget.free(), 80);
+        second.cover(0).unwrap();
+        assert_eq!(budget.free(), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_or_made(ops in prop::collection::vec((0usize..4, 0usize..200), 0..60)) {
+            let budget = Budget::new(300);
+            let mut shares: Vec<Share> = (0..4).map(|_| budget.share(16)).collect();
+            for (who, bytes) in ops {
+                let before = shares[who].taken();
+                if shares[who].cover(bytes).is_err() {
+                    prop_assert_eq!(shares[who].taken(), before);
+                }
+                let held: usize = shares.iter().map(Share::taken).sum();
+                prop_assert_eq!(budget.free() + held, 300);
+            }
+            drop(shares);
+            prop_assert_eq!(budget.free(), budget.total());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What each command does, whichever protocol it came by.
+
+use boundary_wire::client::{Call, Command, Envelope, Load, Reply};
+use enclave_access::{Operation, decide};
+use enclave_runtime::CallHost;
+
+use crate::catalog::State;
+use crate::control::Job;
+use crate::refusal::Refusal;
+use crate::session::Session;
+
+/// Carries an envelope out. Failures are answers, too.
+pub(crate) async fn run(session: &Session, envelope: Envelope) -> Reply {
+    let auth = envelope.auth.as_ref().map(|token| token.expose());
+    let result = match envelope.command {
+        Command::Call(call) => self::call(session, &call, auth).await,
+        Command::List => list(session, auth),
+        Command::Load(load) => self::load(session, load, auth).await,
+        Command::Unload(unload) => self::unload(session, unload.name, auth).await,
+        Command::Schema(schema) => self::schema(session, &schema.app, auth),
+        Command::Challenge => challenge(session),
+        Command::Attest(_) => Err(attest_not_available()),
+    };
+    result.unwrap_or_else(Refusal::into_reply)
+}
+
+pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> Result<Reply, Refusal> {
+    let services = &session.services;
+    decide(&services.policy, Operation::Call, auth)?;
+    session.in_scope(&call.app)?;
+    let host = CallHost { handle: session.handle.clone(), backend: services.backend.clone() };
+    loop {
+        let entry = services.catalog.entry(&call.app)?;
+        session.check_fresh(&entry)?;
+        let (app, gate) = entry.ready()?;
+        match gate.enter() {
+            Ok(_inside) => {
+                let returns = app.call(&host, &call.function, &call.params).await;
+                return match returns {
+                    Ok(returns) => Ok(Reply::Ok { returns }),
+                    Err(error) => Err(Refusal::new(error.code(), error.to_string())),
+                };
+            }
+            // The app is being replaced or unloaded: look again when that is done.
+            Err(changed) => {
+                let _gone = changed.await.is_err();
+            }
+        }
+    }
+}
+
+pub(crate) fn list(session: &Session, auth: Option<&str>) -> Result<Reply, Refusal> {
+    decide(&session.services.policy, Operation::List, auth)?;
+    session.enclave_only()?;
+    let apps = session.services.catalog.snapshot();
+    Ok(Reply::Apps { apps: apps.values().map(crate::catalog::Entry::listed).collect() })
+}
+
+pub(crate) fn schema(session: &Session, name: &str, auth: Option<&str>) -> Result<Reply, Refusal> {
+    let services = &session.services;
+    decide(&services.policy, Operation::Schema, auth)?;
+    session.in_scope(name)?;
+    let entry = services.catalog.entry(name)?;
+    session.check_fresh(&entry)?;
+    let (app, _) = entry.ready()?;
+    Ok(Reply::Schema { app: name.to_owned(), schema: app.schema() })
+}
+
+pub(crate) async fn load(
+    session: &Session,
+    mut load: Box<Load>,
+    auth: Option<&str>,
+) -> Result<Reply, Refusal> {
+    let services = &session.services;
+    let grant = decide(&services.policy, Operation::Load, auth)?;
+    session.enclave_only()?;
+    let bytes = std::mem::take(&mut load.bytes);
+    let artifact = enclave_access::code_policy::approve(&services.policy, &grant, bytes)?;
+    let (app, change) = services.control.ask(|done| Job::Load { load, artifact, done }).await?;
+    session.accept_own_change(&change);
+    Ok(Reply::Loaded { app })
+}
+
+pub(crate) async fn unload(session: &Session, name: String, auth: Option<&str>) -> Result<Reply, Refusal> {
+    let services = &session.services;
+    decide(&services.policy, Operation::Unload, auth)?;
+    session.enclave_only()?;
+    if !services.catalog.snapshot().contains_key(&name) {
+        return Ok(Reply::NotFound { name });
+    }
+    let app = name.clone();
+    let Some(change) = services.control.ask(|done| Job::Unload { name: app, done }).await? else {
+        return Ok(Reply::NotFound { name });
+    };
+    session.accept_own_change(&change);
+    Ok(Reply::Unloaded { name })
+}
+
+pub(crate) fn challenge(session: &Session) -> Result<Reply, Refusal> {
+    session.enclave_only()?;
+    Ok(Reply::Challenge { nonce: session.challenge()? })
+}
+
+pub(crate) fn attest_not_available() -> Refusal {
+    Refusal::new(
+        "not-available",
+        "this build makes no quotes yet, so it cannot attest a connection; the certificate's configuration root and \
+         the manifest's proofs are there",
+    )
+}
+
+/// One app as the list shows it.
+pub(crate) fn describe(
+    session: &Session,
+    name: &str,
+    auth: Option<&str>,
+) -> Result<serde_json::Value, Refusal> {
+    decide(&session.services.policy, Operation::List, auth)?;
+    session.enclave_only()?;
+    let entry = session.services.catalog.entry(name)?;
+    let mut shown =
+        serde_json::to_value(entry.listed()).map_err(|error| Refusal::new("internal", error.to_string()))?;
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("route_prefix".into(), entry.route_prefix.clone().into());
+        if let State::Damaged(why) = &entry.state {
+            members.insert("damage".into(), why.clone().into());
+        }
+    }
+    Ok(shown)
+}

@@ -1,0 +1,148 @@
+//! From an accepted connection to the protocol it speaks.
+
+use std::io;
+use std::sync::Arc;
+
+use boundary_wire::client::LENGTH_PREFIX;
+use enclave_worker::{Connection, Handle};
+use futures_channel::mpsc;
+use futures_lite::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures_rustls::LazyConfigAcceptor;
+use futures_rustls::server::TlsStream;
+
+use crate::prefixed::Prefixed;
+use crate::session::Session;
+use crate::timeout::within;
+use crate::{Services, framed, http, limits};
+
+/// Serves the connections of one worker until it drains; returns when they have ended or their grace is over.
+pub(crate) async fn accept_all(services: Arc<Services>, handle: Handle) {
+    let mut handshakes = Places::new(limits::HANDSHAKES);
+    // Every connection holds a sender: the receiver ends when the last one has.
+    let (open, mut closed) = mpsc::channel::<()>(0);
+    loop {
+        let place = handshakes.take().await;
+        let Some(connection) = handle.accept().await else { break };
+        let (services, worker, open) = (services.clone(), handle.clone(), open.clone());
+        handle
+            .spawn(async move {
+                serve(services, worker, connection, place).await;
+                drop(open);
+            })
+            .detach();
+    }
+    drop(open);
+    let grace = async {
+        let grace = handle.draining().await;
+        handle.sleep(grace).await;
+    };
+    let all_closed = async {
+        // Nothing is ever sent: this is the end of the last one.
+        closed.next().await;
+    };
+    futures_lite::future::or(all_closed, grace).await;
+}
+
+async fn serve(services: Arc<Services>, handle: Handle, connection: Connection, place: Place) {
+    let accepted = within(&handle, limits::HANDSHAKE_TIME, handshake(&services, &handle, connection)).await;
+    drop(place);
+    // A handshake that fails was answered by an alert; who did not finish one is told nothing.
+    let Some(Ok((session, stream))) = accepted else { return };
+    demultiplex(Arc::new(session), stream).await;
+}
+
+type Stream = TlsStream<Connection>;
+
+async fn handshake(
+    services: &Arc<Services>,
+    handle: &Handle,
+    connection: Connection,
+) -> io::Result<(Session, Stream)> {
+    let started = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), connection).await?;
+    let sni = started.client_hello().server_name().map(str::to_ascii_lowercase);
+    let identity = services.identities.select(sni.as_deref()).map_err(|error| {
+        handle.log(enclave_worker::LogLevel::Error, "server", &format!("no certificate: {error}"));
+        io::Error::other(error.to_string())
+    })?;
+    let stream = started.into_stream(identity.config.clone()).await?;
+    let session = Session::new(services.clone(), handle.clone(), identity.scope, sni, identity.seen);
+    Ok((session, stream))
+}
+
+/// Looks at ALPN and the first byte (PROTOCOL "Port and demultiplexing").
+async fn demultiplex(session: Arc<Session>, mut stream: Stream) {
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => return http::serve_http2(session, stream).await,
+        Some(b"http/1.1" | b"privasys-ratls/1") => return http::serve_http1(session, stream).await,
+        // `enclave-os/1` and none: by the first byte.
+        Some(_) | None => {}
+    }
+    let framed_only = stream.get_ref().1.alpn_protocol().is_some();
+    let Some(first) = first_bytes(&session, &mut stream, 1).await else { return };
+    let is_frame = first.first().is_some_and(|byte| *byte < 0x20);
+    if is_frame || framed_only {
+        let mut stream = Prefixed::new(first, stream);
+        framed::serve(&session, &mut stream).await;
+        // The answer may have to reach a client that has not read it yet: end in order.
+        within(&session.handle, limits::CLOSE_TIME, stream.close()).await;
+        return;
+    }
+    // `PRI * HTTP/2.0` (RFC 9113 §3.4): no method of HTTP/1 begins with "PRI ".
+    let Some(more) = first_bytes(&session, &mut stream, LENGTH_PREFIX - first.len().min(LENGTH_PREFIX)).await
+    else {
+        return;
+    };
+    let first = [first, more].concat();
+    let is_http2 = first.starts_with(b"PRI ");
+    let stream = Prefixed::new(first, stream);
+    if is_http2 {
+        http::serve_http2(session, stream).await;
+    } else {
+        http::serve_http1(session, stream).await;
+    }
+}
+
+/// Exactly `count` bytes, unless the client is too slow or gone.
+async fn first_bytes(session: &Session, stream: &mut Stream, count: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    let read = within(&session.handle, limits::IDLE_TIME, stream.read_exact(&mut bytes));
+    let asked_to_stop = async {
+        session.handle.draining().await;
+        None
+    };
+    match futures_lite::future::or(read, asked_to_stop).await {
+        Some(Ok(())) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// A bounded number of places; who finds none waits.
+struct Places {
+    free: mpsc::Receiver<()>,
+    give: mpsc::Sender<()>,
+}
+
+impl Places {
+    fn new(count: usize) -> Places {
+        let (mut give, free) = mpsc::channel(count);
+        for _ in 0..count {
+            // The channel holds `count` and one per sender.
+            let _full = give.try_send(()).is_err();
+        }
+        Places { free, give }
+    }
+
+    async fn take(&mut self) -> Place {
+        self.free.next().await;
+        Place(self.give.clone())
+    }
+}
+
+/// Given back when dropped.
+struct Place(mpsc::Sender<()>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _full = self.0.try_send(()).is_err();
+    }
+}

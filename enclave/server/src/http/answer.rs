@@ -1,0 +1,386 @@
+//! From a request to its answer.
+
+use boundary_wire::client::{Call, Load, Params, Reply, encode_text};
+use bytes::Bytes;
+use enclave_access::{Operation, decide};
+use enclave_ratls::Scope;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{StatusCode, Uri, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::body::{Body, extend};
+use super::multipart::{Event, Multipart, MultipartError};
+use super::path::{self, Path, PathError};
+use super::routes::{self, Found, Route};
+use super::{Request, Response, options, problem};
+use crate::control::{Job, MAX_ARTIFACT};
+use crate::refusal::{Refusal, unknown_app};
+use crate::session::Session;
+use crate::{catalog, commands, limits};
+
+/// Answers one request.
+pub(super) async fn answer(session: &Session, request: Request) -> Response {
+    let version = request.version();
+    let mut response = match respond(session, request).await {
+        Ok(response) => response,
+        Err(Failure::Refused(refusal)) => problem::problem(&refusal),
+        Err(Failure::Method(methods)) => {
+            let allowed = methods.join(", ");
+            let message = format!("this path takes {allowed}");
+            let mut response = problem::problem(&Refusal::new("method-not-allowed", message));
+            if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    if session.is_closing() && version <= Version::HTTP_11 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+enum Failure {
+    Refused(Refusal),
+    Method(Vec<&'static str>),
+}
+
+impl<T: Into<Refusal>> From<T> for Failure {
+    fn from(refusal: T) -> Failure {
+        Failure::Refused(refusal.into())
+    }
+}
+
+impl From<PathError> for Refusal {
+    fn from(error: PathError) -> Refusal {
+        Refusal::new("bad-path", error.to_string())
+    }
+}
+
+impl From<MultipartError> for Refusal {
+    fn from(error: MultipartError) -> Refusal {
+        Refusal::new("bad-request", error.to_string())
+    }
+}
+
+async fn respond(session: &Session, request: Request) -> Result<Response, Failure> {
+    check_authority(session, &request)?;
+    let (head, body) = request.into_parts();
+    let path = Path::parse(head.uri.path())?;
+    match routes::find(&head.method, path.segments()) {
+        Found::Route(route, names) => {
+            let names: Vec<String> = names.into_iter().map(path::decode).collect::<Result<_, _>>()?;
+            Ok(operate(session, route, &names, &head, body).await?)
+        }
+        Found::Methods(methods) => Err(Failure::Method(methods)),
+        Found::Nothing => {
+            Err(Refusal::new("not-found", "there is no such path; /.enclave/v1/openapi.json lists them")
+                .into())
+        }
+        Found::Outside => Err(app_route(session, &path).into()),
+    }
+}
+
+/// On an app's connection every request must be for that app's hostname (PROTOCOL, "HTTP").
+fn check_authority(session: &Session, request: &Request) -> Result<(), Refusal> {
+    let bad = |message| Refusal::new("bad-host", message);
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let header =
+        hosts.next().map(HeaderValue::to_str).transpose().map_err(|_| bad("the Host header is not text"))?;
+    if hosts.next().is_some() {
+        return Err(bad("there is more than one Host header"));
+    }
+    let target = request.uri().authority().map(http::uri::Authority::as_str);
+    if header.is_none() && target.is_none() && request.version() == Version::HTTP_11 {
+        return Err(bad("a request of HTTP/1.1 has a Host header (RFC 9112 §3.2)"));
+    }
+    let Scope::App(app) = &session.scope else { return Ok(()) };
+    let wanted = session.sni.as_deref().unwrap_or_default();
+    let is_wanted = |authority: &str| {
+        let host = authority.parse::<Uri>().ok();
+        host.as_ref().and_then(Uri::host).is_some_and(|host| host.eq_ignore_ascii_case(wanted))
+    };
+    // HTTP/1.0 may name no host at all; the handshake has.
+    if header.into_iter().chain(target).all(is_wanted) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "misdirected",
+        format!("this connection is to {wanted:?}, app {app:?}; open another one for another host"),
+    ))
+}
+
+/// What is not in the reserved tree belongs to an app, or to nobody.
+fn app_route(session: &Session, path: &Path<'_>) -> Refusal {
+    let apps = session.services.catalog.snapshot();
+    let app = match &session.scope {
+        Scope::App(app) => Some(app.as_str()),
+        Scope::Enclave => apps
+            .iter()
+            .filter(|(_, entry)| !entry.route_prefix.is_empty() && path.is_under(&entry.route_prefix))
+            .max_by_key(|(_, entry)| entry.route_prefix.len())
+            .map(|(name, _)| name.as_str()),
+    };
+    match app {
+        Some(app) => Refusal::new(
+            "not-available",
+            format!(
+                "this path belongs to app {app:?}, and this build does not serve the HTTP handlers of apps; its functions \
+                 are called by POST /.enclave/v1/apps/{app}/call/<function>"
+            ),
+        ),
+        None => Refusal::new("not-found", "no app has a route here"),
+    }
+}
+
+async fn operate(
+    session: &Session,
+    route: Route,
+    names: &[String],
+    head: &http::request::Parts,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    let auth = bearer(head);
+    let name = names.first().map(String::as_str).unwrap_or_default();
+    match route {
+        Route::Health => {
+            decide(&session.services.policy, Operation::Health, auth)?;
+            Ok(json_value(&json!({ "status": "ok" })))
+        }
+        Route::Ready => {
+            decide(&session.services.policy, Operation::Health, auth)?;
+            Ok(ready(session))
+        }
+        Route::Manifest => manifest(session, auth),
+        Route::Proof => proof(session, name, auth),
+        Route::OpenApi => Ok(typed(crate::OPENAPI.as_bytes().to_vec(), "application/json")),
+        Route::List => commands::list(session, auth).map(reply),
+        Route::Describe => commands::describe(session, name, auth).map(|shown| json_value(&shown)),
+        Route::Schema => commands::schema(session, name, auth).map(reply),
+        Route::Challenge => commands::challenge(session).map(reply),
+        Route::Load => load(session, name, head, body).await,
+        Route::Unload => match commands::unload(session, name.to_owned(), auth).await? {
+            Reply::NotFound { name } => Err(unknown_app(&name)),
+            done => Ok(reply(done)),
+        },
+        Route::Call => {
+            let function = names.get(1).cloned().unwrap_or_default();
+            session.in_scope(name)?;
+            let (bytes, mut share) = Body::new(session, body, limits::MAX_JSON)?.read_all().await?;
+            share.cover(bytes.capacity().saturating_add(bytes.len().saturating_mul(JSON_COST)))?;
+            let call = Call { app: name.to_owned(), function, params: params(&bytes)? };
+            drop(bytes);
+            commands::call(session, &call, auth).await.map(reply)
+        }
+        Route::CaCsr => {
+            decide(&session.services.policy, Operation::CaCsr, auth)?;
+            session.enclave_only()?;
+            let csr = session.services.identities.csr_pem();
+            let csr = csr.map_err(|error| Refusal::new("certificate-failed", error.to_string()))?;
+            Ok(typed(csr.into_bytes(), "application/x-pem-file"))
+        }
+        Route::CaInstall => install_ca(session, body, auth).await,
+        Route::Attest => Err(commands::attest_not_available()),
+        Route::Evidence | Route::Metrics | Route::Logs => {
+            session.enclave_only()?;
+            Err(Refusal::new("not-available", "this build does not offer this operation"))
+        }
+    }
+}
+
+/// Parsed JSON takes at most this many bytes of memory for each byte of its text.
+const JSON_COST: usize = 32;
+
+fn params(bytes: &[u8]) -> Result<Params, Refusal> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Params::default());
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("the body is the function's arguments as a JSON array or object: {error}");
+        Refusal::new("bad-request", message)
+    })
+}
+
+fn ready(session: &Session) -> Response {
+    let services = &session.services;
+    let info = &services.info;
+    let draining = session.handle.is_draining();
+    let mut document = json!({
+        "status": if draining { "draining" } else { "ready" },
+        "version": info.version,
+        "platform": info.platform.name(),
+        "target": info.target,
+        "engine": info.engine,
+        "engine_version": info.engine_version,
+        "development": info.development,
+        "mrenclave": info.mrenclave,
+        "workers": info.workers,
+    });
+    if session.scope == Scope::Enclave
+        && let Some(members) = document.as_object_mut()
+    {
+        let apps = services.catalog.snapshot();
+        let of = |wanted: fn(&catalog::State) -> bool| {
+            let names = apps.iter().filter(|(_, entry)| wanted(&entry.state)).map(|(name, _)| name.clone());
+            serde_json::Value::from(names.collect::<Vec<_>>())
+        };
+        members.insert("apps".into(), apps.len().into());
+        members.insert("locked".into(), of(|state| matches!(state, catalog::State::Locked)));
+        members.insert("damaged".into(), of(|state| matches!(state, catalog::State::Damaged(_))));
+    }
+    let mut response = json_value(&document);
+    if draining {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+fn manifest(session: &Session, auth: Option<&str>) -> Result<Response, Refusal> {
+    decide(&session.services.policy, Operation::Evidence, auth)?;
+    let manifest = session.services.identities.manifest();
+    let shown = match &session.scope {
+        Scope::Enclave => serde_json::to_value(&*manifest),
+        Scope::App(app) => {
+            let own = manifest.of_app(app).map_err(internal)?;
+            serde_json::to_value(&own)
+        }
+    };
+    shown.map(|shown| json_value(&shown)).map_err(internal)
+}
+
+fn proof(session: &Session, leaf: &str, auth: Option<&str>) -> Result<Response, Refusal> {
+    decide(&session.services.policy, Operation::Evidence, auth)?;
+    let unknown = || {
+        let leaf: String = leaf.chars().take(80).collect();
+        Refusal::new("unknown-leaf", format!("the manifest has no leaf {leaf:?}"))
+    };
+    if let Scope::App(app) = &session.scope
+        && leaf.starts_with("app.")
+        && !leaf.starts_with(&format!("app.{app}."))
+    {
+        return Err(unknown());
+    }
+    let proof = session.services.identities.manifest().proof(leaf).ok_or_else(unknown)?;
+    serde_json::to_value(&proof).map(|shown| json_value(&shown)).map_err(internal)
+}
+
+async fn load(
+    session: &Session,
+    name: &str,
+    head: &http::request::Parts,
+    body: Incoming,
+) -> Result<Response, Refusal> {
+    let auth = bearer(head);
+    // Before the first byte of the body is read.
+    decide(&session.services.policy, Operation::Load, auth)?;
+    session.enclave_only()?;
+    let mut load = Box::new(Load { name: name.to_owned(), ..Load::default() });
+    for (option, value) in path::query(head.uri.query())? {
+        options::set(&mut load, &option, value)?;
+    }
+    let media = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).transpose();
+    let media =
+        media.map_err(|_| Refusal::new("bad-request", "the content type is not text"))?.unwrap_or_default();
+    let body = Body::new(session, body, MAX_ARTIFACT + limits::MAX_OPTIONS)?;
+    let is_form = media.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"));
+    // The share covers the component until it is loaded.
+    let (bytes, _share) =
+        if is_form { read_form(session, &mut load, media, body).await? } else { body.read_all().await? };
+    load.bytes = bytes;
+    commands::load(session, load, auth).await.map(reply)
+}
+
+/// The component is the part `component`; the other parts are options.
+async fn read_form(
+    session: &Session,
+    load: &mut Load,
+    media: &str,
+    mut body: Body<'_>,
+) -> Result<(Vec<u8>, crate::budget::Share), Refusal> {
+    let mut share = session.services.budget.share(limits::ALLOWANCE);
+    let mut form = Multipart::new(media)?;
+    let (mut component, mut seen_component) = (Vec::new(), false);
+    let mut option: Option<(String, Vec<u8>)> = None;
+    let mut options_left = limits::MAX_OPTIONS;
+    while let Some(bytes) = body.next().await? {
+        form.feed(&bytes);
+        share.cover(component.capacity().saturating_add(form.held_bytes()))?;
+        while let Some(event) = form.next()? {
+            match event {
+                Event::Part(part) => {
+                    set_option(load, option.take())?;
+                    if part != "component" {
+                        option = Some((part, Vec::new()));
+                    } else if std::mem::replace(&mut seen_component, true) {
+                        return Err(Refusal::new("bad-request", "the form has two parts `component`"));
+                    }
+                }
+                Event::Bytes(bytes) => match &mut option {
+                    Some((_, value)) => {
+                        options_left = options_left
+                            .checked_sub(bytes.len())
+                            .ok_or_else(|| Refusal::new("too-large", "the form's options are too long"))?;
+                        value.extend_from_slice(&bytes);
+                    }
+                    None => extend(&mut component, &bytes, body.expected(), &mut share, form.held_bytes())?,
+                },
+                Event::End => set_option(load, option.take())?,
+            }
+        }
+    }
+    form.finish()?;
+    if !seen_component {
+        return Err(Refusal::new(
+            "bad-request",
+            "the form has no part `component` with the compiled component",
+        ));
+    }
+    Ok((component, share))
+}
+
+fn set_option(load: &mut Load, option: Option<(String, Vec<u8>)>) -> Result<(), Refusal> {
+    let Some((name, value)) = option else { return Ok(()) };
+    let value = String::from_utf8(value)
+        .map_err(|_| Refusal::new("bad-option", format!("the value of option `{name}` is not UTF-8")))?;
+    options::set(load, &name, value)
+}
+
+async fn install_ca(session: &Session, body: Incoming, auth: Option<&str>) -> Result<Response, Refusal> {
+    decide(&session.services.policy, Operation::CaInstall, auth)?;
+    session.enclave_only()?;
+    let (bytes, _share) = Body::new(session, body, limits::MAX_PEM)?.read_all().await?;
+    let chain_pem =
+        String::from_utf8(bytes).map_err(|_| Refusal::new("bad-certificate", "the body is PEM text"))?;
+    let change = session.services.control.ask(|done| Job::InstallCa { chain_pem, done }).await?;
+    session.accept_own_change(&change);
+    Ok(json_value(&json!({ "status": "installed" })))
+}
+
+fn bearer(head: &http::request::Parts) -> Option<&str> {
+    let value = head.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn reply(reply: Reply) -> Response {
+    typed(encode_text(&reply), "application/json")
+}
+
+fn json_value(value: &serde_json::Value) -> Response {
+    typed(value.to_string().into_bytes(), "application/json")
+}
+
+fn typed(bytes: Vec<u8>, media: &'static str) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from(bytes)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new("internal", error.to_string())
+}

@@ -1,0 +1,93 @@
+//! The body of a request, piece by piece, within time, size and budget.
+
+use bytes::Bytes;
+use enclave_platform::clock::Monotonic;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+
+use crate::budget::Share;
+use crate::limits;
+use crate::refusal::Refusal;
+use crate::session::Session;
+use crate::timeout::within;
+
+pub(super) struct Body<'a> {
+    session: &'a Session,
+    incoming: Incoming,
+    received: usize,
+    limit: usize,
+    deadline: Monotonic,
+}
+
+impl<'a> Body<'a> {
+    /// Refuses a body that says it is longer than `limit` before any of it is read.
+    pub(super) fn new(session: &'a Session, incoming: Incoming, limit: usize) -> Result<Self, Refusal> {
+        if incoming.size_hint().lower() > limit as u64 {
+            return Err(too_large(limit));
+        }
+        let deadline = session.handle.monotonic().after(limits::REQUEST_TIME);
+        Ok(Body { session, incoming, received: 0, limit, deadline })
+    }
+
+    /// The next bytes, or `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let handle = &self.session.handle;
+        loop {
+            let left = self.deadline.since(handle.monotonic());
+            let frame = within(handle, limits::STALL_TIME.min(left), self.incoming.frame())
+                .await
+                .ok_or_else(|| Refusal::new("timeout", "the rest of the body did not arrive in time"))?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|error| {
+                Refusal::new("bad-request", format!("the body ended before it was complete: {error}"))
+            })?;
+            // Trailers say nothing here.
+            let Ok(bytes) = frame.into_data() else { continue };
+            self.received = self.received.saturating_add(bytes.len());
+            if self.received > self.limit {
+                return Err(too_large(self.limit));
+            }
+            return Ok(Some(bytes));
+        }
+    }
+
+    /// What the body says its length is, at most the limit.
+    pub(super) fn expected(&self) -> usize {
+        let hint = self.incoming.size_hint().upper().unwrap_or(0);
+        usize::try_from(hint).unwrap_or(usize::MAX).min(self.limit)
+    }
+
+    /// The whole body, with the share of the budget that covers it.
+    pub(super) async fn read_all(mut self) -> Result<(Vec<u8>, Share), Refusal> {
+        let mut share = self.session.services.budget.share(limits::ALLOWANCE);
+        let mut all = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            extend(&mut all, &bytes, self.expected(), &mut share, 0)?;
+        }
+        Ok((all, share))
+    }
+}
+
+/// Appends within the budget. The share then covers the vector and `beside`.
+pub(super) fn extend(
+    all: &mut Vec<u8>,
+    bytes: &[u8],
+    expected: usize,
+    share: &mut Share,
+    beside: usize,
+) -> Result<(), Refusal> {
+    let needed = all.len().saturating_add(bytes.len());
+    if needed > all.capacity() {
+        // Doubling, but not beyond what was announced.
+        let doubled = all.capacity().saturating_mul(2).max(limits::RECORD);
+        let capacity = if needed <= expected { doubled.min(expected) } else { doubled }.max(needed);
+        share.cover(capacity.saturating_add(beside))?;
+        all.reserve_exact(capacity - all.len());
+    }
+    all.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn too_large(limit: usize) -> Refusal {
+    Refusal::new("too-large", format!("the body is longer than the {limit} bytes that are taken here"))
+}

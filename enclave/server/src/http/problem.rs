@@ -1,0 +1,29 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::refusal::Refusal;
+
+/// The answer to a request that was refused or failed.
+pub(crate) fn problem(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let status = refusal.status();
+    let document = json!({
+        "type": format!("urn:enclave-os:problem:{}", refusal.code()),
+        "title": title(status),
+        "status": status.as_u16(),
+        "detail": refusal.message(),
+        "code": refusal.code(),
+    });
+    let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+fn title(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Error")
+}

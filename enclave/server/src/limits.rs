@@ -1,0 +1,52 @@
+//! How much of everything a client may take. Sizes in bytes.
+
+use std::time::Duration;
+
+/// From the accepted connection to the end of the TLS handshake.
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Handshakes under way per worker; further connections wait for the host to be asked.
+pub(crate) const HANDSHAKES: usize = 256;
+/// From the handshake to the first byte, and between requests.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(300);
+/// Between two pieces of one request.
+pub(crate) const STALL_TIME: Duration = Duration::from_secs(30);
+/// For a whole request to arrive.
+pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(900);
+/// For the client to take one piece of an answer.
+pub(crate) const WRITE_TIME: Duration = Duration::from_secs(60);
+/// For the last bytes and the close of TLS.
+pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// What is read from TLS, and written to it, at a time: the content of one TLS record (RFC 8446 §5.1).
+pub(crate) const RECORD: usize = 16 * 1024;
+/// What every connection may hold of an unfinished request outside the budget.
+pub(crate) const ALLOWANCE: usize = 32 * 1024;
+/// The largest JSON body of an HTTP request.
+pub(crate) const MAX_JSON: usize = 8 * 1024 * 1024;
+/// The largest certificate chain that can be installed.
+pub(crate) const MAX_PEM: usize = 64 * 1024;
+/// All options of an upload together.
+pub(crate) const MAX_OPTIONS: usize = 256 * 1024;
+/// The head of an HTTP/1 request, and a header list of HTTP/2.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
+/// Headers of one HTTP/1 request.
+pub(crate) const MAX_HEADERS: usize = 100;
+/// For the head of an HTTP/1 request to arrive.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(20);
+/// Requests at once on one HTTP/2 connection.
+pub(crate) const STREAMS: u32 = 64;
+/// Streams that the client opened and reset before they were seen (CVE-2023-44487).
+pub(crate) const PENDING_RESETS: usize = 20;
+/// Streams that this side had to reset because of the client's errors (CVE-2025-8671).
+pub(crate) const LOCAL_RESETS: usize = 64;
+/// Received body bytes in flight, per stream and per connection of HTTP/2.
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+/// See [`STREAM_WINDOW`].
+pub(crate) const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Jobs that wait for the control thread.
+pub(crate) const JOBS: usize = 64;
+/// Bytes of unfinished requests of all connections.
+pub(crate) const BUDGET: usize = 256 * 1024 * 1024;
+/// For the running calls of an app to end before it is replaced or unloaded.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// The longest time limit of a call.
+pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;

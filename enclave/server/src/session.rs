@@ -1,0 +1,111 @@
+//! What the server knows of one connection.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use enclave_ratls::{Change, Scope, Seen};
+use enclave_worker::Handle;
+
+use crate::Services;
+use crate::catalog::Entry;
+use crate::refusal::{Refusal, unknown_app};
+
+/// One connection after its handshake.
+pub(crate) struct Session {
+    pub(crate) services: Arc<Services>,
+    pub(crate) handle: Handle,
+    pub(crate) scope: Scope,
+    /// The server name of the handshake, in lower case.
+    pub(crate) sni: Option<String>,
+    seen: Mutex<Seen>,
+    nonce: Mutex<Option<[u8; 32]>>,
+    closing: AtomicBool,
+}
+
+impl Session {
+    pub(crate) fn new(
+        services: Arc<Services>,
+        handle: Handle,
+        scope: Scope,
+        sni: Option<String>,
+        seen: Seen,
+    ) -> Session {
+        let (seen, nonce) = (Mutex::new(seen), Mutex::new(None));
+        Session { services, handle, scope, sni, seen, nonce, closing: AtomicBool::new(false) }
+    }
+
+    /// Refuses what only exists on the enclave's own name.
+    pub(crate) fn enclave_only(&self) -> Result<(), Refusal> {
+        match &self.scope {
+            Scope::Enclave => Ok(()),
+            Scope::App(app) => Err(Refusal::new(
+                "not-here",
+                format!(
+                    "this connection was made to the hostname of app {app:?}, where only that app exists; connect to the \
+                     enclave's own name for the rest"
+                ),
+            )),
+        }
+    }
+
+    /// Refuses another app than the one this connection was made to.
+    pub(crate) fn in_scope(&self, name: &str) -> Result<(), Refusal> {
+        match &self.scope {
+            Scope::App(app) if app != name => Err(unknown_app(name)),
+            Scope::App(_) | Scope::Enclave => Ok(()),
+        }
+    }
+
+    /// Refuses when `entry` is not what the handshake attested, or the enclave's core has changed since, and
+    /// lets the connection end (DESIGN D15).
+    pub(crate) fn check_fresh(&self, entry: &Entry) -> Result<(), Refusal> {
+        let name = entry.info.name.as_str();
+        let fresh = {
+            let seen = self.seen();
+            seen.covers(name, &entry.configuration_root)
+                && !seen.is_stale(&self.services.identities, Some(name))
+        };
+        if fresh {
+            return Ok(());
+        }
+        self.close();
+        Err(Refusal::new(
+            "attestation-stale",
+            format!(
+                "app {name:?} or the enclave itself has changed since this connection was attested; connect again, \
+                 verify the new certificate and repeat the request"
+            ),
+        ))
+    }
+
+    /// This connection made the change itself and knows of it.
+    pub(crate) fn accept_own_change(&self, change: &Change) {
+        self.seen().accept_own_change(change);
+    }
+
+    /// A new one-time nonce, in place of the last one.
+    pub(crate) fn challenge(&self) -> Result<String, Refusal> {
+        let mut nonce = [0; 32];
+        self.handle
+            .platform()
+            .random(&mut nonce)
+            .map_err(|error| Refusal::new("no-randomness", error.to_string()))?;
+        *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce);
+        Ok(URL_SAFE_NO_PAD.encode(nonce))
+    }
+
+    /// After the current answer the connection ends.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
