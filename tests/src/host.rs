@@ -132,6 +132,14 @@ impl HostProcess {
         self.wait()
     }
 
+    /// Waits until it ends by itself or by a signal from outside.
+    ///
+    /// # Errors
+    /// If the process cannot be waited for.
+    pub fn wait_forever(&mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+
     /// Waits for an end that something else brings about.
     ///
     /// # Errors

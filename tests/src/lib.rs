@@ -5,5 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod example;
 pub mod host;
 pub mod site;

@@ -29,6 +29,13 @@ const ABSENT: &[(&str, &str)] = &[
     ("core::arch::x86_64::__cpuid", "CPUID is not available in an enclave"),
 ];
 
+/// Files that may use one of them all the same, and why.
+const EXCEPTED: &[(&str, &str, &str)] = &[(
+    "enclave/worker/src/hyper_rt.rs",
+    "std::time::Instant",
+    "hyper's timer trait names the type; one anchor is taken, all time comes from the enclave's clock",
+)];
+
 /// The marks `[unsafe]` of DESIGN §3. Every other crate forbids unsafe code.
 const UNSAFE: &[&str] =
     &["enclave/platform", "enclave/wasm-platform", "boundary/ring", "host/launcher", "sgx-emu"];
@@ -126,6 +133,9 @@ impl Reader<'_> {
             return;
         }
         if let Some((absent, why)) = ABSENT.iter().find(|(absent, _)| names(path, absent)) {
+            if EXCEPTED.iter().any(|(file, part, _)| *file == self.file && part == absent) {
+                return;
+            }
             let what = format!("uses {absent}: {why}");
             self.found.push(Violation::new("std", format!("{}:{line}", self.file), what));
         }

@@ -1,0 +1,84 @@
+//! What the demo needs around the enclave: programs, the compiled example, a web site, a policy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use enclave_os_client::{Connector, Framed, danger};
+use scenarios::example::{self, NEWS};
+use scenarios::host::{HostProcess, guest, program};
+use tempfile::TempDir;
+
+use crate::report::{chapter, holds, note};
+
+/// The application's name in the demo.
+pub(crate) const APP: &str = "test-app";
+
+/// Everything outside the enclave.
+pub(crate) struct World {
+    folder: TempDir,
+    outside: example::World,
+    /// The compiled example.
+    pub(crate) artifact: Vec<u8>,
+}
+
+impl World {
+    /// Builds and starts what is needed.
+    pub(crate) fn prepare() -> Result<Self> {
+        chapter("Prepare");
+        let folder = tempfile::Builder::new().prefix("enclave-os-demo-").tempdir()?;
+        let component = guest("examples/wasm-example", "wasm_example.wasm")?;
+        holds("examples/wasm-example builds with `cargo build --target wasm32-wasip2`");
+        let artifact = example::compile(&component)?;
+        holds(&format!("compiled ahead of time to {} kB of native code", artifact.len() / 1000));
+        let outside = example::World::new(folder.path().join("data"))?;
+        note(&format!("https://{NEWS}/ is played by a local site at {}", outside.site().address()));
+        Ok(Self { folder, outside, artifact })
+    }
+
+    /// The data directory.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.outside.data_dir()
+    }
+
+    /// Starts the host on the data directory.
+    pub(crate) fn host(&self) -> Result<HostProcess> {
+        self.outside.start()
+    }
+
+    /// How many requests reached the site.
+    pub(crate) fn site_requests(&self) -> u64 {
+        self.outside.site().requests()
+    }
+
+    /// Leaves a server on 8443 until the user ends it.
+    pub(crate) fn keep(&self) -> Result<()> {
+        let mut options = self.outside.options();
+        options.port = 8443;
+        let mut host = HostProcess::start(&options)?;
+        connect(&host)?.load(crate::story::load(&self.artifact))?;
+        let artifact = self.folder.path().join("wasm_example.cwasm");
+        fs::write(&artifact, &self.artifact)?;
+        chapter(&format!("Running on {} with {APP} loaded. Type in another terminal:", host.address()));
+        let (cli, artifact) = (shown(&program("enclave-os")?), shown(&artifact));
+        anstream::println!("  {cli} list");
+        anstream::println!("  {cli} call {APP} 'kv-store(\"greeting\", \"hi\")'");
+        anstream::println!("  {cli} call {APP} 'kv-read(\"greeting\")'");
+        anstream::println!("  python3 examples/wasm-example/tests/test_wasm_functions.py {artifact}");
+        anstream::println!("Ctrl-C ends it; its data goes with it.");
+        let status = host.wait_forever()?;
+        note(&format!("the host ended: {status}"));
+        Ok(())
+    }
+}
+
+fn shown(path: &Path) -> String {
+    let here: PathBuf = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+/// A connection that trusts whoever answers on loopback: certificates carry no quote yet.
+pub(crate) fn connect(host: &HostProcess) -> Result<Framed> {
+    let connector = Connector::new(host.address().to_string()).server_name("localhost");
+    Ok(danger::accept_any_certificate(connector).framed()?)
+}

@@ -1,0 +1,79 @@
+//! Programs of others against the real host: curl and openssl know nothing of enclaves.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use scenarios::host::{HostOptions, HostProcess};
+
+fn host(folder: &tempfile::TempDir) -> HostProcess {
+    HostProcess::start(&HostOptions::development(folder.path().join("data"))).unwrap()
+}
+
+fn curl(host: &HostProcess, arguments: &[&str], path: &str) -> Output {
+    Command::new("curl")
+        .args(["--silent", "--show-error", "--insecure", "--max-time", "30"])
+        .args(arguments)
+        .arg(format!("https://{}{path}", host.address()))
+        .output()
+        .expect("curl is needed for this test: install it with the system's package manager")
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn curl_speaks_both_versions_of_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host(&folder);
+    for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let output =
+            curl(&host, &[flag, "--write-out", "\n%{http_version} %{http_code}"], "/.enclave/v1/health");
+        let text = text(&output);
+        assert!(text.ends_with(&format!("\n{version} 200")), "{text}");
+        assert!(text.contains("\"status\""), "{text}");
+    }
+}
+
+#[test]
+fn problems_are_told_as_problem_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host(&folder);
+    let output = curl(&host, &["--write-out", "\n%{content_type} %{http_code}"], "/nothing/here");
+    let text = text(&output);
+    assert!(text.ends_with("\napplication/problem+json 404"), "{text}");
+    // A path that is more than one path to somebody is refused as it stands.
+    for path in ["/.enclave/v1/../v1/health", "//.enclave/v1/health", "/.enclave/v1/%2e%2e/health"] {
+        let output = curl(&host, &["--path-as-is", "--write-out", "\n%{http_code}"], path);
+        let text = self::text(&output);
+        assert!(!text.ends_with("200"), "{path}: {text}");
+    }
+}
+
+#[test]
+fn openssl_gets_tls_1_3_and_no_ticket() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host(&folder);
+    let connect = |arguments: &[&str]| {
+        let mut child = Command::new("openssl")
+            .args(["s_client", "-connect", &host.address().to_string(), "-servername", "localhost"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("openssl is needed for this test: install it with the system's package manager");
+        let request = b"GET /.enclave/v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        // A refused handshake closes the pipe first.
+        drop(child.stdin.take().unwrap().write_all(request));
+        let output = child.wait_with_output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let text = connect(&["-ign_eof"]);
+    assert!(text.contains("TLSv1.3"), "{text}");
+    assert!(text.contains("HTTP/1.1 200 OK"), "{text}");
+    assert!(!text.contains("Post-Handshake New Session Ticket"), "{text}");
+    let old = connect(&["-tls1_2"]);
+    assert!(!old.contains("HTTP/1.1"), "{old}");
+}
