@@ -53,7 +53,6 @@ pub fn base(config: &mut Config) -> &mut Config {
         .signals_based_traps(false)
         .memory_init_cow(false)
         .memory_reservation(0)
-        .memory_reservation_for_growth(0)
         .memory_guard_size(0)
         .concurrency_support(false)
         .wasm_component_model(true)

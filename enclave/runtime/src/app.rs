@@ -119,7 +119,9 @@ impl App {
             result_count: export.results.len(),
             limits,
         };
-        let (results, mut state) = match invoke(invocation, self.state(host), host.handle.deadline(until)).await {
+        let (results, mut state) = match invoke(invocation, self.state(host), host.handle.deadline(until))
+            .await
+        {
             Ended::Deadline => return Err(late),
             Ended::Returned(results, state) => (Ok(results), state),
             Ended::Failed(error, state) => match error.downcast_ref::<Exit>() {
@@ -162,9 +164,13 @@ impl App {
     fn slot(&self) -> Result<Slot<'_>, CallError> {
         let most = self.spec.limits.concurrency;
         self.running
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| (running < most).then_some(running + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
+                (running < most).then_some(running + 1)
+            })
             .map(|_| Slot(&self.running))
-            .map_err(|_| CallError::Overloaded(format!("{most} calls of this app are running: try again later")))
+            .map_err(|_| {
+                CallError::Overloaded(format!("{most} calls of this app are running: try again later"))
+            })
     }
 }
 

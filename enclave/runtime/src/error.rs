@@ -92,7 +92,9 @@ pub enum CallError {
         limit: u64,
     },
     /// The guest asked for more memory than it may have, and then gave up.
-    #[error("the call needs more memory than it may have ({limit} bytes): load the app with a higher max_memory_bytes")]
+    #[error(
+        "the call needs more memory than it may have ({limit} bytes): load the app with a higher max_memory_bytes"
+    )]
     MemoryLimit {
         /// The limit.
         limit: u64,

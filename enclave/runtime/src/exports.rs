@@ -81,9 +81,7 @@ impl Exports {
         let exports: Vec<_> = self
             .0
             .iter()
-            .map(|export| {
-                json!({ "name": export.name, "params": export.params, "results": export.results })
-            })
+            .map(|export| json!({ "name": export.name, "params": export.params, "results": export.results }))
             .collect();
         json!({ "exports": exports })
     }
@@ -99,10 +97,8 @@ fn export(
     if function.starts_with('[') {
         return None;
     }
-    let params: Vec<_> = ty
-        .params()
-        .map(|(name, ty)| NamedType { name: name.to_owned(), ty: value::of_type(&ty) })
-        .collect();
+    let params: Vec<_> =
+        ty.params().map(|(name, ty)| NamedType { name: name.to_owned(), ty: value::of_type(&ty) }).collect();
     let results: Vec<_> = ty.results().map(|ty| value::of_type(&ty)).collect();
     Some(Export {
         index: component.get_export_index(instance, function)?,
@@ -137,7 +133,9 @@ mod tests {
         for short in ["pay", "checkout#pay", "shop:cart/checkout#pay"] {
             assert!(fits(short, full), "{short}");
         }
-        for other in ["checkout", "check#pay", "cart/checkout#pay", "shop:cart/checkout@1.2.1#pay", "#pay", ""] {
+        for other in
+            ["checkout", "check#pay", "cart/checkout#pay", "shop:cart/checkout@1.2.1#pay", "#pay", ""]
+        {
             assert!(!fits(other, full), "{other}");
         }
         assert!(!fits("hello", "hello"), "an exact name is not a short one");

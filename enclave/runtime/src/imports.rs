@@ -16,7 +16,8 @@ pub(crate) fn resolve<T: 'static>(
         Err(error) => error,
     };
     let ty = component.component_type();
-    let imports: Vec<_> = ty.imports(linker.engine()).map(|(name, item)| (name.to_owned(), item.ty)).collect();
+    let imports: Vec<_> =
+        ty.imports(linker.engine()).map(|(name, item)| (name.to_owned(), item.ty)).collect();
     let mut stand_ins = linker.clone();
     stand_ins.allow_shadowing(true);
     let mut missing = Vec::new();
@@ -24,7 +25,9 @@ pub(crate) fn resolve<T: 'static>(
     for _ in 0..=imports.len() {
         let head = error.to_string();
         let found = imports.iter().find(|(name, _)| head.contains(&format!("`{name}`")));
-        let Some((name, item)) = found.filter(|(name, _)| !missing.iter().any(|m: &Missing| m.import == *name)) else {
+        let Some((name, item)) =
+            found.filter(|(name, _)| !missing.iter().any(|m: &Missing| m.import == *name))
+        else {
             missing.push(Missing { import: whole(&error), detail: None });
             break;
         };

@@ -52,8 +52,9 @@ pub(crate) async fn invoke<T: Limited>(
     store.limiter(|data| data.limiter());
     store.set_hostcall_fuel(MOST_DATA);
     store.set_max_component_handles(MOST_HANDLES);
-    if let Err(error) =
-        store.set_fuel(invocation.limits.fuel).and_then(|()| store.fuel_async_yield_interval(Some(YIELD_INTERVAL)))
+    if let Err(error) = store
+        .set_fuel(invocation.limits.fuel)
+        .and_then(|()| store.fuel_async_yield_interval(Some(YIELD_INTERVAL)))
     {
         return Ended::Failed(error, store.into_data());
     }
@@ -88,10 +89,7 @@ pub(crate) async fn invoke<T: Limited>(
     }
 }
 
-async fn run<T: Limited>(
-    store: &mut Store<T>,
-    invocation: &Invocation<'_, T>,
-) -> wasmtime::Result<Vec<Val>> {
+async fn run<T: Limited>(store: &mut Store<T>, invocation: &Invocation<'_, T>) -> wasmtime::Result<Vec<Val>> {
     let instance = invocation.pre.instantiate_async(&mut *store).await?;
     let function = instance
         .get_func(&mut *store, invocation.export)
@@ -120,7 +118,9 @@ pub(crate) fn classify(error: &wasmtime::Error, limiter: &Limiter, limits: &Limi
     if OutOfGuestMemory::is(&text) {
         return CallError::Overloaded(format!("{text}: try again later"));
     }
-    if text.starts_with("too much data") || error.chain().any(|e| e.to_string().contains("fuel allocated for hostcalls")) {
+    if text.starts_with("too much data")
+        || error.chain().any(|e| e.to_string().contains("fuel allocated for hostcalls"))
+    {
         return CallError::TooMuchData;
     }
     CallError::Trap {

@@ -89,7 +89,8 @@ fn usable(limits: &Limits) -> Result<(), LoadError> {
 /// What `wasi:cli/environment` gives: the enclave's own variables, then the loader's, then the secrets.
 fn environment(spec: &AppSpec) -> Arc<[(String, String)]> {
     let version = spec.version.clone().unwrap_or_default();
-    let own = [("ENCLAVE_OS_APP".to_owned(), spec.name.clone()), ("ENCLAVE_OS_APP_VERSION".to_owned(), version)];
+    let own =
+        [("ENCLAVE_OS_APP".to_owned(), spec.name.clone()), ("ENCLAVE_OS_APP_VERSION".to_owned(), version)];
     let secrets = spec.secrets.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
     own.into_iter().chain(spec.env.iter().cloned()).chain(secrets).collect()
 }

@@ -37,7 +37,11 @@ pub(crate) fn arguments(params: &Params, signature: &[NamedType]) -> Result<Vec<
                 )));
             }
             let pairs = values.iter().zip(signature);
-            pairs.map(|(value, param)| decode::decode(value, &param.ty, &Path::Param(&param.name), &mut budget)).collect()
+            pairs
+                .map(|(value, param)| {
+                    decode::decode(value, &param.ty, &Path::Param(&param.name), &mut budget)
+                })
+                .collect()
         }
         Params::Named(values) => {
             if let Some(unknown) = values.keys().find(|name| signature.iter().all(|p| p.name != **name)) {
@@ -57,9 +61,7 @@ pub(crate) fn arguments(params: &Params, signature: &[NamedType]) -> Result<Vec<
             signature
                 .iter()
                 .map(|param| match values.get(&param.name) {
-                    Some(value) => {
-                        decode::decode(value, &param.ty, &Path::Param(&param.name), &mut budget)
-                    }
+                    Some(value) => decode::decode(value, &param.ty, &Path::Param(&param.name), &mut budget),
                     None => absent(param),
                 })
                 .collect()

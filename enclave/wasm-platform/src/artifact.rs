@@ -18,6 +18,8 @@ const OS_ABI: u8 = 200;
 const FLAG_MODULE: u32 = 1;
 const FLAG_COMPONENT: u32 = 2;
 const NOBITS: u32 = 8;
+/// Wasmtime's own flag on code for its interpreter, which is not in here.
+const NOT_EXECUTED: u64 = 1;
 /// Sections of an artifact are a dozen; this is far above what any component gives.
 const MOST_SECTIONS: usize = 256;
 
@@ -110,8 +112,11 @@ pub(crate) fn inspect(bytes: &[u8], page: usize) -> Result<Inspected<'_>, Artifa
             b".eh_frame" => unwind_name = Some(section.name_at),
             b".text" => {
                 texts += 1;
-                if !section.offset.is_multiple_of(page) {
+                if !section.offset.is_multiple_of(page) || section.offset >= elf.len() {
                     return Err(damaged("its code is not aligned to pages"));
+                }
+                if section.flags & NOT_EXECUTED != 0 {
+                    return Err(damaged("its code is not for a processor"));
                 }
             }
             _ => {}
@@ -176,6 +181,7 @@ struct Section<'a> {
     name: &'a [u8],
     name_at: Range<usize>,
     offset: usize,
+    flags: u64,
     data: &'a [u8],
 }
 
@@ -208,14 +214,20 @@ impl<'a> Sections<'a> {
         let name = rest.get(..rest.iter().position(|b| *b == 0)?)?;
         let name_at = start..start + name.len();
         if u32_at(entry, 4)? == NOBITS {
-            return Some(Section { name, name_at, offset: 0, data: &[] });
+            return None;
         }
         let range = extent(entry)?;
         let align = usize::try_from(u64_at(entry, 48)?).ok()?;
         if align > 1 && !range.is_empty() && !range.start.is_multiple_of(align) {
             return None;
         }
-        Some(Section { name, name_at, offset: range.start, data: self.elf.get(range)? })
+        Some(Section {
+            name,
+            name_at,
+            offset: range.start,
+            flags: u64_at(entry, 8)?,
+            data: self.elf.get(range)?,
+        })
     }
 }
 

@@ -96,6 +96,7 @@ impl Machine {
         );
         let mut config = Config::new();
         compiler_config::base(&mut config)
+            .memory_reservation_for_growth(0)
             .max_wasm_stack(WASM_STACK_BYTES)
             .async_stack_size(STACK_BYTES)
             .with_host_memory(Arc::new(Memories(Arc::clone(&memory))))

@@ -72,11 +72,9 @@ fn bare<'a>(json: &'a Value, ty: &WitType, path: &Path<'_>) -> Result<&'a Value,
     };
     match word.as_str() {
         Some(word) if wit::means(word, ty) => Ok(value),
-        _ => Err(BadParams(format!(
-            "`{path}` is given as type {}, but it is {}",
-            shown(word),
-            wit::text(ty)
-        ))),
+        _ => {
+            Err(BadParams(format!("`{path}` is given as type {}, but it is {}", shown(word), wit::text(ty))))
+        }
     }
 }
 
@@ -249,7 +247,10 @@ fn flags(json: &Value, names: &[String]) -> Option<Vec<String>> {
     if given.len() > names.len() {
         return None;
     }
-    given.iter().map(|name| name.as_str().filter(|s| names.iter().any(|n| n == s)).map(str::to_owned)).collect()
+    given
+        .iter()
+        .map(|name| name.as_str().filter(|s| names.iter().any(|n| n == s)).map(str::to_owned))
+        .collect()
 }
 
 fn only_field(json: &Value) -> Option<(&String, &Value)> {
@@ -278,9 +279,7 @@ fn hint(ty: &WitType) -> String {
         }
         WitType::Char => "a string of one character".to_owned(),
         WitType::String => "a string".to_owned(),
-        WitType::List(item) if **item == WitType::U8 => {
-            "base64 in a string, or an array of bytes".to_owned()
-        }
+        WitType::List(item) if **item == WitType::U8 => "base64 in a string, or an array of bytes".to_owned(),
         WitType::List(_) => "an array".to_owned(),
         WitType::Record(_) => "an object with these fields".to_owned(),
         WitType::Tuple(items) => format!("an array of {}", items.len()),

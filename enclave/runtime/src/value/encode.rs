@@ -25,7 +25,9 @@ pub(super) fn encode(value: &Val, ty: &WitType) -> Value {
         Val::U64(v) if *v > EXACT => Value::String(v.to_string()),
         Val::U64(v) => Value::from(*v),
         // Through the shortest decimal, so that 0.1 stays 0.1.
-        Val::Float32(v) => float(if v.is_finite() { v.to_string().parse().unwrap_or(f64::from(*v)) } else { f64::from(*v) }),
+        Val::Float32(v) => {
+            float(if v.is_finite() { v.to_string().parse().unwrap_or(f64::from(*v)) } else { f64::from(*v) })
+        }
         Val::Float64(v) => float(*v),
         Val::Char(v) => Value::String(v.to_string()),
         Val::String(v) | Val::Enum(v) => Value::String(v.clone()),
@@ -49,7 +51,9 @@ pub(super) fn encode(value: &Val, ty: &WitType) -> Value {
         },
         Val::Flags(names) => names.iter().map(String::as_str).collect(),
         // No export that gives one of these can be called.
-        Val::Map(_) | Val::Resource(_) | Val::Future(_) | Val::Stream(_) | Val::ErrorContext(_) => Value::Null,
+        Val::Map(_) | Val::Resource(_) | Val::Future(_) | Val::Stream(_) | Val::ErrorContext(_) => {
+            Value::Null
+        }
     }
 }
 
