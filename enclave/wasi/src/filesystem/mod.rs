@@ -52,6 +52,13 @@ impl Filesystem {
         Filesystem { namespace, cache: Arc::default() }
     }
 
+    /// To be called when the application is unloaded or replaced, before its records are erased or given to
+    /// its successor: calls that still run are refused from now on, and when this returns none of them
+    /// changes a record any more.
+    pub async fn close(&self) {
+        self.cache.close().await;
+    }
+
     pub(crate) fn for_call(self, host: &Handle, backend: Arc<dyn Backend>) -> CallFiles {
         let storage = Arc::new(Sealed { namespace: self.namespace, backend });
         CallFiles::new(self.cache, World { storage, outside: Arc::new(host.clone()) })
@@ -147,6 +154,7 @@ impl CallFiles {
             }
             Err(Stop::Missing(_)) => Ok(None),
             Err(Stop::Refused(code)) => Err(FsError::Code(code)),
+            Err(Stop::Closed) => Ok(None),
         }
     }
 
