@@ -13,7 +13,7 @@ use crate::reactor::send;
 use crate::wait_list::{Place, WaitList};
 
 /// Requests without a reply. More wait.
-const MAX_CALLS: usize = 256;
+pub(crate) const MAX_CALLS: usize = 256;
 /// Bytes of requests that wait for the ring. More wait at their callers.
 const MAX_OUTGOING: usize = 4 * 1024 * 1024;
 /// Bytes of replies whose end has not come.

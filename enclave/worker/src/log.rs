@@ -1,6 +1,7 @@
 //! Log lines on their way to the host: bounded and lossy, because logging must never hold up a task.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use boundary_ring::Producer;
 use boundary_wire::rpc::{LogLevel, LogLine, Request};
@@ -30,7 +31,12 @@ impl LogQueue {
     }
 
     /// Hands lines over while there is room for requests. `false`: the ring is full.
-    pub(crate) fn flush(&mut self, calls: &mut Calls, output: &mut Producer) -> Result<bool, HostMisbehaved> {
+    pub(crate) fn flush(
+        &mut self,
+        calls: &mut Calls,
+        output: &mut Producer,
+        wakes: &mut Vec<Waker>,
+    ) -> Result<bool, HostMisbehaved> {
         while calls.has_room() {
             if self.lines.is_empty() && self.lost > 0 {
                 let lost = std::mem::take(&mut self.lost);
@@ -41,7 +47,7 @@ impl LogQueue {
             self.waiting = self.waiting.saturating_sub(line.len());
             // Nobody waits for the host's `Done`.
             drop(calls.push(line));
-            if !calls.flush(output, &mut Vec::new())? {
+            if !calls.flush(output, wakes)? {
                 return Ok(false);
             }
         }

@@ -2,6 +2,9 @@
 //!
 //! Every method collects the wakers it takes in `wakes`; they are woken after the lock is released.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -197,10 +200,11 @@ impl Reactor {
 
     /// Something waits for room in the ring: it is the host's turn.
     pub(crate) fn is_blocked(&self) -> bool {
-        !self.owing.is_empty()
-            || self.owed_accepts > 0
-            || self.calls.is_blocked()
-            || !self.ring_waiters.is_empty()
+        self.failure.is_none()
+            && (!self.owing.is_empty()
+                || self.owed_accepts > 0
+                || self.calls.is_blocked()
+                || !self.ring_waiters.is_empty())
     }
 
     fn try_flush(&mut self, wakes: &mut Vec<Waker>) -> Result<(), HostMisbehaved> {
@@ -223,7 +227,7 @@ impl Reactor {
             self.forget_if_over(id);
         }
         if !self.calls.flush(&mut self.output, wakes)?
-            || !self.log.flush(&mut self.calls, &mut self.output)?
+            || !self.log.flush(&mut self.calls, &mut self.output, wakes)?
         {
             return Ok(());
         }

@@ -67,6 +67,12 @@ impl ReceiveBuffer {
         self.bytes.is_empty()
     }
 
+    /// Bytes held.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Drops what nobody will read any more.
     pub(crate) fn clear(&mut self) {
         self.bytes = VecDeque::new();
