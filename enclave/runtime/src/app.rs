@@ -141,6 +141,16 @@ impl App {
         Ok(results?.iter().zip(&export.results).map(|(result, ty)| value::result(result, ty)).collect())
     }
 
+    /// Makes durable what calls have left behind: for when no call runs any more, before the app's records are
+    /// erased or given to its successor.
+    ///
+    /// # Errors
+    /// [`CallError::Storage`] or [`CallError::HostMisbehaved`] when it did not reach the store.
+    pub async fn settle(&self, host: &CallHost) -> Result<(), CallError> {
+        let settled = self.filesystem.settle(&host.handle, Arc::clone(&host.backend)).await;
+        settled.map_err(|failure| stored(failure.code(), &failure))
+    }
+
     fn state(&self, host: &CallHost) -> CallState {
         let log: Arc<dyn LogSink> = match self.spec.log_policy {
             LogPolicy::Host => Arc::new(ToHost { handle: host.handle.clone(), app: self.spec.name.clone() }),

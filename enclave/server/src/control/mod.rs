@@ -15,7 +15,7 @@ use boundary_wire::client::{AppInfo, Load};
 use enclave_access::{ApprovedArtifact, Policy};
 use enclave_platform::Platform;
 use enclave_ratls::{AppIdentity, Change, Identities};
-use enclave_runtime::Runtime;
+use enclave_runtime::{CallHost, Runtime};
 use enclave_sealed_store::{Backend, Store};
 use enclave_worker::Handle;
 use futures_channel::{mpsc, oneshot};
@@ -141,17 +141,21 @@ impl Control {
             .map_err(|error| Refusal::new(error.code(), error.to_string()))
     }
 
-    /// Waits until no call of the app runs, and keeps new ones waiting.
+    /// Waits until no call of the app runs and nothing of one is left to store, and keeps new ones waiting.
     async fn close_gate(&self, known: &Known) -> Result<Option<crate::gate::Closed>, Refusal> {
         let State::Ready(app, gate) = &known.state else { return Ok(None) };
         let closed = crate::timeout::within(&self.handle, limits::DRAIN_TIME, gate.close()).await;
-        closed.map(Some).ok_or_else(|| {
+        let closed = closed.ok_or_else(|| {
             let name = &app.spec().name;
             Refusal::new(
                 "app-busy",
                 format!("calls of app {name:?} are still running; try again when they have ended"),
             )
-        })
+        })?;
+        // Nothing that a call left behind is written after its records are erased.
+        let host = CallHost { handle: self.handle.clone(), backend: Arc::clone(&self.backend) };
+        app.settle(&host).await.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        Ok(Some(closed))
     }
 
     /// Makes certificates and lists say that these are the apps.

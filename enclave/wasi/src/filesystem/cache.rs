@@ -37,8 +37,6 @@ pub(crate) enum Stop {
     Missing(Key),
     /// It cannot be done.
     Refused(ErrorCode),
-    /// The filesystem was closed.
-    Closed,
 }
 
 impl From<ErrorCode> for Stop {
@@ -71,7 +69,6 @@ struct State {
     tick: u64,
     calls: usize,
     mounted: bool,
-    closed: bool,
     /// Epochs that have ended. Changes made now belong to epoch `ended + 1`.
     ended: u64,
     /// The last epoch in which something was changed.
@@ -120,7 +117,6 @@ impl Cache {
             match self.attempt(world, &mut operation) {
                 Ok(done) => return Ok(done),
                 Err(Stop::Refused(code)) => return Err(FsError::Code(code)),
-                Err(Stop::Closed) => return Err(FsError::Storage(closed())),
                 Err(Stop::Missing(key)) => self.fetch(world, key).await?,
             }
         }
@@ -133,9 +129,6 @@ impl Cache {
         operation: &mut impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<(R, Option<u64>), Stop> {
         let mut state = self.state();
-        if state.closed {
-            return Err(Stop::Closed);
-        }
         if !state.mounted {
             let mut mount = Transaction::new(&mut state, world.outside.now());
             super::chunks::reclaim_orphans(&mut mount)?;
@@ -193,10 +186,9 @@ impl Cache {
             {
                 return Poll::Ready(Err(failure.why.clone()));
             }
-            if state.closed {
-                return Poll::Ready(Err(closed()));
+            if !state.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
+                state.waiting.push(cx.waker().clone());
             }
-            state.wait(cx.waker());
             if !state.committing {
                 state.committing = true;
                 let (changes, up_to) = state.snapshot();
@@ -211,25 +203,6 @@ impl Cache {
             Poll::Pending
         })
         .await
-    }
-
-    /// Refuses everything from now on, forgets what is not durable, and returns when no commit is under way.
-    pub(crate) async fn close(&self) {
-        poll_fn(|cx| {
-            let mut state = self.state();
-            state.closed = true;
-            if state.committing {
-                state.wait(cx.waker());
-                return Poll::Pending;
-            }
-            state.slots.clear();
-            (state.bytes, state.dirty_bytes) = (0, 0);
-            let waiting = std::mem::take(&mut state.waiting);
-            drop(state);
-            waiting.into_iter().for_each(Waker::wake);
-            Poll::Ready(())
-        })
-        .await;
     }
 
     pub(crate) fn call_starts(&self) {
@@ -268,12 +241,6 @@ impl Cache {
 }
 
 impl State {
-    fn wait(&mut self, waker: &Waker) {
-        if !self.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
-            self.waiting.push(waker.clone());
-        }
-    }
-
     fn next_tick(&mut self) -> u64 {
         self.tick += 1;
         self.tick
@@ -339,15 +306,6 @@ impl State {
         slot.dirty = Some(epoch);
         slot.used = used;
     }
-}
-
-/// The application of this filesystem is gone, or has another one.
-#[derive(Debug, thiserror::Error)]
-#[error("the application was unloaded or replaced during the call")]
-struct Closed;
-
-fn closed() -> StorageFailure {
-    StorageFailure::Refused(Arc::new(Closed))
 }
 
 /// A fetch under way, also when it is dropped half-way.

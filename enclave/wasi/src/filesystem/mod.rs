@@ -52,11 +52,13 @@ impl Filesystem {
         Filesystem { namespace, cache: Arc::default() }
     }
 
-    /// To be called when the application is unloaded or replaced, before its records are erased or given to
-    /// its successor: calls that still run are refused from now on, and when this returns none of them
-    /// changes a record any more.
-    pub async fn close(&self) {
-        self.cache.close().await;
+    /// Makes durable whatever calls have left behind. To be called when no call of the application runs,
+    /// before its records are erased or given to a successor: afterwards nothing changes them any more.
+    ///
+    /// # Errors
+    /// [`StorageFailure`] when they did not reach the store.
+    pub async fn settle(&self, host: &Handle, backend: Arc<dyn Backend>) -> Result<(), StorageFailure> {
+        self.clone().for_call(host, backend).sync().await
     }
 
     pub(crate) fn for_call(self, host: &Handle, backend: Arc<dyn Backend>) -> CallFiles {
@@ -154,7 +156,6 @@ impl CallFiles {
             }
             Err(Stop::Missing(_)) => Ok(None),
             Err(Stop::Refused(code)) => Err(FsError::Code(code)),
-            Err(Stop::Closed) => Ok(None),
         }
     }
 
