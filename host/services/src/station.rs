@@ -294,7 +294,7 @@ impl Station {
         let pushed = self.pushed;
         let (mut polled, mut rung) = (false, false);
         loop {
-            self.take_frames()?;
+            let more_frames = self.take_frames()?;
             self.drain_if_asked();
             self.expire();
             self.update_listener()?;
@@ -311,7 +311,7 @@ impl Station {
                 return Ok(());
             }
             let timeout = match turn {
-                Turn::Wait { until_ns } if !done => self.until(until_ns, now),
+                Turn::Wait { until_ns } if !done && !more_frames => self.until(until_ns, now),
                 _ => Some(0),
             };
             rung |= self.poll(timeout)?;
@@ -340,17 +340,18 @@ impl Station {
 
     // ---- from the enclave ----
 
-    fn take_frames(&mut self) -> Result<(), StationError> {
+    /// Acts on what the enclave sent. `true`: there may be more.
+    fn take_frames(&mut self) -> Result<bool, StationError> {
         for _ in 0..MAX_FRAMES {
             if self.requests.is_blocked() {
                 self.requests.push(&mut self.ring, &mut self.pushed)?;
                 if self.requests.is_blocked() {
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             // The consumer is borrowed by the message, the rest of the station by what acts on it.
             let Station { from_enclave, connections, .. } = self;
-            let Some(message) = from_enclave.peek()? else { return Ok(()) };
+            let Some(message) = from_enclave.peek()? else { return Ok(false) };
             let news = match ToHost::decode(message.host_slice())? {
                 ToHost::Data { conn, bytes } => match connections.get_mut(&conn.0) {
                     // Sent from the ring itself.
@@ -371,7 +372,7 @@ impl Station {
             message.consume();
             self.act(news)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn act(&mut self, news: News) -> Result<(), StationError> {
