@@ -135,10 +135,14 @@ impl Worker {
         let mut main = pin!(main);
         let woken = Arc::new(MainWaker { woken: AtomicBool::new(true), bell: self.shared.bell.clone() });
         let main_waker = Waker::from(woken.clone());
-        let mut rounds = 0;
+        let (mut rounds, mut asked_to_stop) = (0, false);
         loop {
             self.shared.bell.bell.take();
             self.receive();
+            if asked_to_stop {
+                // Behind the frames, because a `Drain` among them says how long.
+                self.shared.with_quietly(|reactor, wakes| reactor.drain(DEFAULT_GRACE, wakes));
+            }
             self.wake_timers();
             let more_tasks = self.run_tasks();
             let main_ran = woken.woken.swap(false, Ordering::AcqRel);
@@ -147,11 +151,16 @@ impl Worker {
             }
             let blocked = self.flush();
             rounds += 1;
-            if more_tasks || blocked || rounds >= MAX_ROUNDS {
+            let notified = if more_tasks || blocked || rounds >= MAX_ROUNDS {
+                Some(self.leave(Notify::Poll))
+            } else if main_ran {
+                None
+            } else {
+                self.wait()
+            };
+            if let Some(notified) = notified {
                 rounds = 0;
-                self.leave(Notify::Poll);
-            } else if !main_ran && self.wait() {
-                rounds = 0;
+                asked_to_stop |= notified == Notified::Shutdown;
             }
         }
         self.end()
@@ -209,27 +218,25 @@ impl Worker {
         })
     }
 
-    /// Leaves until there is something to do. `false`: there is already.
-    fn wait(&self) -> bool {
+    /// Leaves until there is something to do. `None`: there is already.
+    fn wait(&self) -> Option<Notified> {
         // Registered with the executor while asleep: a task that is woken rings the bell.
         let bell_waker = Waker::from(self.shared.bell.clone());
         let mut tick = pin!(self.executor.tick());
         if tick.as_mut().poll(&mut Context::from_waker(&bell_waker)).is_ready() {
-            return false;
+            return None;
         }
         if !self.shared.bell.bell.sleep() {
-            return false;
+            return None;
         }
         let until_ns = self.shared.timers.next().map(|at| at.as_nanos());
-        self.leave(Notify::Wait { until_ns });
+        let notified = self.leave(Notify::Wait { until_ns });
         self.shared.bell.bell.awake();
-        true
+        Some(notified)
     }
 
-    fn leave(&self, notify: Notify) {
-        if self.shared.platform.notify(self.shared.index, notify) == Notified::Shutdown {
-            self.shared.with(|reactor, wakes| reactor.drain(DEFAULT_GRACE, wakes));
-        }
+    fn leave(&self, notify: Notify) -> Notified {
+        self.shared.platform.notify(self.shared.index, notify)
     }
 
     fn end(self) -> Ended {

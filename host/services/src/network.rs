@@ -12,6 +12,7 @@ use std::time::Duration;
 use boundary_wire::frame::DialFailure;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 pub use resolver::{Resolved, Resolver};
@@ -127,6 +128,14 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<Socket> {
 /// How a connect went, once the socket is writable.
 pub(crate) fn connected(socket: &Socket) -> io::Result<()> {
     socket.take_error()?.map_or(Ok(()), Err)
+}
+
+/// Lets the process open as many descriptors as its hard limit allows, and says how many that is.
+pub fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
 }
 
 /// What the enclave is told about a connect that failed.

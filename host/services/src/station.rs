@@ -54,6 +54,8 @@ const DIAL_NS: u64 = 5_000_000_000;
 const LINGER_NS: u64 = 2_000_000_000;
 /// Time for a peer to take what is pending on such a connection.
 const LINGER_PENDING_NS: u64 = 30_000_000_000;
+/// An enclave that polls a station that has stopped is slowed down to this.
+const REST_NS: u64 = 10_000_000;
 /// Frames taken from the enclave in one turn.
 const MAX_FRAMES: u32 = 4096;
 /// Reads in one turn.
@@ -222,6 +224,7 @@ pub struct Station {
     resolved: (Sender<Resolved>, Receiver<Resolved>),
     drain_owed: Option<u32>,
     drained: bool,
+    stopped: bool,
     /// Frames pushed, ever: a turn that pushed some does not wait.
     pushed: u64,
     ready: Vec<Ready>,
@@ -270,6 +273,7 @@ impl Station {
             resolved: mpsc::channel(),
             drain_owed: None,
             drained: false,
+            stopped: false,
             pushed: 0,
             ready: Vec::new(),
             pending_reported: 0,
@@ -289,9 +293,36 @@ impl Station {
     /// One visit of the enclave thread.
     ///
     /// # Errors
-    /// [`StationError`]; the station is of no further use then.
+    /// [`StationError`], once: the station has closed its connections then, and later turns only wait.
     pub fn turn(&mut self, turn: Turn) -> Result<(), StationError> {
-        let pushed = self.pushed;
+        if self.stopped {
+            return self.rest(turn);
+        }
+        self.work(turn).inspect_err(|_| self.stop())
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.listener = None;
+        let ids: Vec<u64> = self.connections.keys().copied().collect();
+        for id in ids {
+            self.forget(id);
+        }
+        self.report();
+    }
+
+    fn rest(&mut self, turn: Turn) -> Result<(), StationError> {
+        let timeout = match turn {
+            Turn::Poll => Some(REST_NS),
+            Turn::Wait { until_ns } => until_ns.map(|at| at.saturating_sub(clock::monotonic_ns())),
+        };
+        let rested = self.poller.wait(timeout, &mut self.ready).map_err(system("waiting in epoll"));
+        self.ready.clear();
+        rested.map(drop)
+    }
+
+    fn work(&mut self, turn: Turn) -> Result<(), StationError> {
+        let (pushed, invited) = (self.pushed, self.invited);
         let (mut polled, mut rung) = (false, false);
         loop {
             let more_frames = self.take_frames()?;
@@ -300,8 +331,11 @@ impl Station {
             self.update_listener()?;
             self.feed()?;
             let now = clock::monotonic_ns();
-            let news =
-                rung || self.pushed != pushed || !self.readable.is_empty() || self.requests.is_blocked();
+            let news = rung
+                || self.pushed != pushed
+                || self.invited != invited
+                || !self.readable.is_empty()
+                || self.requests.is_blocked();
             let done = match turn {
                 Turn::Poll => true,
                 Turn::Wait { until_ns } => news || until_ns.is_some_and(|at| at <= now),
@@ -331,11 +365,7 @@ impl Station {
                 break;
             }
         }
-        let ids: Vec<u64> = self.connections.keys().copied().collect();
-        for id in ids {
-            self.forget(id);
-        }
-        self.report();
+        self.stop();
     }
 
     // ---- from the enclave ----

@@ -1,10 +1,10 @@
 //! epoll and the doorbell.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
@@ -37,7 +37,6 @@ impl Doorbell {
 pub(super) struct Poller {
     epoll: OwnedFd,
     doorbell: Doorbell,
-    events: Vec<Event>,
 }
 
 /// One event of a socket.
@@ -55,7 +54,7 @@ impl Poller {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &doorbell, EventData::new_u64(DOORBELL), EventFlags::IN)?;
-        Ok(Poller { epoll, doorbell: Doorbell(Arc::new(doorbell)), events: Vec::with_capacity(EVENTS) })
+        Ok(Poller { epoll, doorbell: Doorbell(Arc::new(doorbell)) })
     }
 
     pub(super) fn doorbell(&self) -> &Doorbell {
@@ -78,20 +77,20 @@ impl Poller {
 
     /// Waits at most `timeout_ns` (without end if `None`) and puts what is ready into `ready`. Returns whether
     /// the doorbell rang.
-    pub(super) fn wait(&mut self, timeout_ns: Option<u64>, ready: &mut Vec<Ready>) -> io::Result<bool> {
+    pub(super) fn wait(&self, timeout_ns: Option<u64>, ready: &mut Vec<Ready>) -> io::Result<bool> {
         // Whole milliseconds, rounded up: epoll_wait takes no finer ones, and too early is a wasted round.
         let timeout = timeout_ns.map(|ns| {
             let millis = i64::try_from(ns.div_ceil(1_000_000)).unwrap_or(i64::MAX).min(MAX_WAIT_MS);
             Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
         });
-        self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) => {}
+        let mut space = [MaybeUninit::<Event>::uninit(); EVENTS];
+        let events = match epoll::wait(&self.epoll, &mut space[..], timeout.as_ref()) {
+            Ok((events, _)) => events,
             Err(Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
-        }
+        };
         let mut rung = false;
-        for event in &self.events {
+        for event in events {
             let (id, flags) = (event.data.u64(), event.flags);
             if id == DOORBELL {
                 rung = true;
