@@ -3,11 +3,7 @@
 //! One function per decoder of hostile bytes: it decodes its input, and what was accepted must keep the
 //! promises of its format. `corpus/<name>/` holds inputs that reach different parts of the decoder; the tests
 //! of this crate run all of them, and what is left when they are cut or changed. `targets/` makes a
-//! libFuzzer program of each, which finds new ones:
-//!
-//! ```text
-//! cd fuzz/targets && cargo +nightly fuzz run --fuzz-dir . rpc_request ../corpus/rpc_request
-//! ```
+//! libFuzzer program of each, which finds new ones: `cargo xtask test --full` builds and runs them.
 
 #![forbid(unsafe_code)]
 

@@ -50,7 +50,7 @@ fn the_corpus_breaks_no_decoder() {
 /// Neighbours of known inputs: cut anywhere, a byte changed, a byte too many. Where an input is long, some.
 #[test]
 fn changed_inputs_break_no_decoder() {
-    const NEIGHBOURS: usize = 200;
+    const NEIGHBOURS: usize = 60;
     for decoder in DECODERS {
         for input in inputs(decoder.name) {
             let step = input.len() / NEIGHBOURS + 1;

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: what every change has to pass, in one command.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 use clap::Args;
 
@@ -47,10 +49,52 @@ fn tests(options: &Options) -> Result<()> {
     }
 }
 
-/// Needs the nightly toolchain with Miri, and cargo-fuzz's library for the fuzz targets.
+/// Needs the nightly toolchain with Miri, and a C++ compiler for libFuzzer.
 fn long_checks() -> Result<()> {
-    run(cargo(&["+nightly", "miri", "test", "-p", "boundary-ring", "--lib"])
-        .env_remove("CARGO")
+    run(nightly_cargo(&["miri", "test", "-p", "boundary-ring", "--lib"])
         .env("CARGO_TARGET_DIR", tool::target_dir().join("miri")))
-    .context("`rustup +nightly component add miri` installs what this needs")
+    .context("`rustup +nightly component add miri` installs what this needs")?;
+    fuzz()
+}
+
+/// Seconds that each decoder is fuzzed for.
+const FUZZ_SECONDS: u32 = 30;
+
+/// What libFuzzer needs of the compiler: where the program has been, and what it compared.
+const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -Cdebug-assertions \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Fuzzes every decoder for a while, from its corpus. What is found lies under `target/fuzz/found`; an input
+/// that breaks a decoder belongs into its corpus.
+fn fuzz() -> Result<()> {
+    let (dir, host) = (tool::target_dir().join("fuzz"), "x86_64-unknown-linux-gnu");
+    run(nightly_cargo(&[
+        "build",
+        "--release",
+        "--manifest-path",
+        "fuzz/targets/Cargo.toml",
+        "--target",
+        host,
+    ])
+    .env("RUSTFLAGS", COVERAGE)
+    .env("CARGO_TARGET_DIR", &dir))?;
+    for corpus in std::fs::read_dir(tool::root().join("fuzz/corpus"))? {
+        let corpus = corpus?.path();
+        let Some(name) = corpus.file_name() else { continue };
+        let found = dir.join("found").join(name);
+        std::fs::create_dir_all(&found)?;
+        run(Command::new(dir.join(host).join("release").join(name))
+            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+            .arg(format!("-artifact_prefix={}/broken-", found.display()))
+            .arg(&found)
+            .arg(&corpus))?;
+    }
+    Ok(())
+}
+
+fn nightly_cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).args(arguments).current_dir(tool::root());
+    command
 }
