@@ -31,8 +31,8 @@ pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> 
     let host = CallHost { handle: session.handle.clone(), backend: services.backend.clone() };
     loop {
         let entry = services.catalog.entry(&call.app)?;
-        session.check_fresh(&entry)?;
         let (app, gate) = entry.ready()?;
+        session.check_fresh(&entry)?;
         match gate.enter() {
             Ok(_inside) => {
                 let returns = app.call(&host, &call.function, &call.params).await;
@@ -61,8 +61,8 @@ pub(crate) fn schema(session: &Session, name: &str, auth: Option<&str>) -> Resul
     decide(&services.policy, Operation::Schema, auth)?;
     session.in_scope(name)?;
     let entry = services.catalog.entry(name)?;
-    session.check_fresh(&entry)?;
     let (app, _) = entry.ready()?;
+    session.check_fresh(&entry)?;
     Ok(Reply::Schema { app: name.to_owned(), schema: app.schema() })
 }
 

@@ -10,7 +10,7 @@ pub struct Gate(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    closed: bool,
+    passage: Passage,
     inside: usize,
     /// Told when the gate opens again, or the app is gone.
     outside: Vec<oneshot::Sender<()>>,
@@ -18,23 +18,37 @@ struct State {
     empty: Option<oneshot::Sender<()>>,
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Passage {
+    #[default]
+    Open,
+    Closed,
+    /// For good: another app stands in the catalog, or none.
+    Retired,
+}
+
 /// A call under way. Dropped when it ends.
 pub(crate) struct Inside(Gate);
 
-/// The gate is closed, and opens when this is dropped.
+/// The gate is closed, and opens when this is dropped unless it is retired.
 pub(crate) struct Closed(Gate);
 
 impl Gate {
     /// Enters, or gives what resolves when it is worth trying again.
     pub(crate) fn enter(&self) -> Result<Inside, oneshot::Receiver<()>> {
         let mut state = self.state();
-        if state.closed {
-            let (tell, told) = oneshot::channel();
+        let (tell, told) = match state.passage {
+            Passage::Open => {
+                state.inside += 1;
+                return Ok(Inside(self.clone()));
+            }
+            Passage::Closed | Passage::Retired => oneshot::channel(),
+        };
+        // Nobody will tell of a retired gate: the sender is dropped, which resolves the receiver at once.
+        if state.passage == Passage::Closed {
             state.outside.push(tell);
-            return Err(told);
         }
-        state.inside += 1;
-        Ok(Inside(self.clone()))
+        Err(told)
     }
 
     /// Lets nobody in any more and waits until nobody is inside.
@@ -42,7 +56,7 @@ impl Gate {
         let (tell, empty) = oneshot::channel();
         let closed = {
             let mut state = self.state();
-            state.closed = true;
+            state.passage = Passage::Closed;
             let closed = Closed(self.clone());
             if state.inside == 0 {
                 return closed;
@@ -57,6 +71,14 @@ impl Gate {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Closed {
+    /// The app behind the gate is replaced or gone, and the catalog says so already: whoever looked the app up
+    /// before must look again and not enter here.
+    pub(crate) fn retire(self) {
+        self.0.state().passage = Passage::Retired;
     }
 }
 
@@ -76,7 +98,9 @@ impl Drop for Closed {
     fn drop(&mut self) {
         let outside = {
             let mut state = self.0.state();
-            state.closed = false;
+            if state.passage == Passage::Closed {
+                state.passage = Passage::Open;
+            }
             state.empty = None;
             std::mem::take(&mut state.outside)
         };
@@ -121,6 +145,20 @@ mod tests {
             drop(closing);
             assert!(gate.enter().is_ok());
             drop(inside);
+        });
+    }
+
+    #[test]
+    fn nobody_enters_a_retired_gate() {
+        block_on(async {
+            let gate = Gate::default();
+            let closed = gate.close().await;
+            let mut waiting = gate.enter().err().unwrap();
+            assert!(poll_once(&mut waiting).await.is_none());
+            closed.retire();
+            assert!(poll_once(&mut waiting).await.is_some(), "it may look again");
+            let mut late = gate.enter().err().unwrap();
+            assert!(poll_once(&mut late).await.is_some());
         });
     }
 }

@@ -36,9 +36,13 @@ impl Session {
         Session { services, handle, scope, sni, seen, nonce, closing: AtomicBool::new(false) }
     }
 
-    /// Refuses what only exists on the enclave's own name.
+    /// Refuses what only exists on the enclave's own name, and what was attested before the enclave's core
+    /// changed.
     pub(crate) fn enclave_only(&self) -> Result<(), Refusal> {
         match &self.scope {
+            Scope::Enclave if self.seen().is_stale(&self.services.identities, None) => {
+                Err(self.stale("the enclave"))
+            }
             Scope::Enclave => Ok(()),
             Scope::App(app) => Err(Refusal::new(
                 "not-here",
@@ -70,14 +74,18 @@ impl Session {
         if fresh {
             return Ok(());
         }
+        Err(self.stale(&format!("app {name:?} or the enclave itself")))
+    }
+
+    fn stale(&self, what: &str) -> Refusal {
         self.close();
-        Err(Refusal::new(
+        Refusal::new(
             "attestation-stale",
             format!(
-                "app {name:?} or the enclave itself has changed since this connection was attested; connect again, \
-                 verify the new certificate and repeat the request"
+                "{what} has changed since this connection was attested; connect again, verify the new certificate and \
+                 repeat the request"
             ),
-        ))
+        )
     }
 
     /// This connection made the change itself and knows of it.

@@ -16,7 +16,7 @@ use super::record::{AppRecord, Code, DataKey, Names};
 use super::registry::{self, MAX_ARTIFACT};
 use super::{Control, Known, identities};
 use crate::catalog::State;
-use crate::gate::Gate;
+use crate::gate::{Closed, Gate};
 use crate::refusal::Refusal;
 use crate::{hex, limits};
 
@@ -55,13 +55,17 @@ impl Control {
         apps.insert(name.clone(), known);
         let identities = identities(&apps)?;
 
-        let old_record = old.as_ref().and_then(|old| old.record.as_ref());
-        let _closed = match &old {
+        // The pieces of a damaged artifact are written again, although its code hash is the same.
+        let rewrite =
+            |old: &&Known| matches!(old.state, State::Damaged(_)) && old.has_code(&record.code_hash);
+        let old_record = old.as_ref().filter(|old| !rewrite(old)).and_then(|old| old.record.as_ref());
+        let closed = match &old {
             Some(old) => self.close_gate(old).await?,
             None => None,
         };
         self.registry.put(&record, &sealed_copy, old_record, !keep).await?;
         let change = self.publish(apps, identities)?;
+        closed.into_iter().for_each(Closed::retire);
         Ok((record.info(), change))
     }
 

@@ -22,6 +22,7 @@ use futures_channel::{mpsc, oneshot};
 use futures_lite::StreamExt;
 
 use crate::catalog::{Catalog, Entry, State};
+use crate::gate::Closed;
 use crate::refusal::Refusal;
 use crate::{Info, limits};
 
@@ -84,6 +85,12 @@ struct Known {
     state: State,
 }
 
+impl Known {
+    fn has_code(&self, code_hash: &[u8; 32]) -> bool {
+        self.record.as_ref().is_some_and(|record| record.code_hash == *code_hash)
+    }
+}
+
 /// What the workers need of a booted enclave. The services of each worker are made of it.
 #[derive(Clone)]
 pub struct Booted {
@@ -117,13 +124,14 @@ impl Control {
 
     async fn unload(&mut self, name: &str) -> Result<Option<Change>, Refusal> {
         let Some(known) = self.apps.get(name) else { return Ok(None) };
-        let _closed = self.close_gate(known).await?;
+        let closed = self.close_gate(known).await?;
         let record = known.record.clone();
         let mut apps = self.apps.clone();
         apps.remove(name);
         let identities = identities(&apps)?;
         self.registry.remove(name, record.as_ref()).await?;
         let change = self.publish(apps, identities)?;
+        closed.into_iter().for_each(Closed::retire);
         Ok(Some(change))
     }
 
@@ -142,7 +150,7 @@ impl Control {
     }
 
     /// Waits until no call of the app runs and nothing of one is left to store, and keeps new ones waiting.
-    async fn close_gate(&self, known: &Known) -> Result<Option<crate::gate::Closed>, Refusal> {
+    async fn close_gate(&self, known: &Known) -> Result<Option<Closed>, Refusal> {
         let State::Ready(app, gate) = &known.state else { return Ok(None) };
         let closed = crate::timeout::within(&self.handle, limits::DRAIN_TIME, gate.close()).await;
         let closed = closed.ok_or_else(|| {
