@@ -1,0 +1,224 @@
+//! Workers, their tasks and their bells, outside of any host: a platform whose threads sleep on a condition
+//! variable, and the host's ends of the channels in the test's hands.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use boundary_ring::host::{self, Channel};
+use boundary_wire::frame::{ConnId, ToEnclave};
+use enclave_platform::clock::Clock;
+use enclave_platform::{
+    HostTime, Identity, KeyError, Kind, Notified, Notify, Platform, RandomError, SealKeyRequest, ThreadIndex,
+};
+use enclave_worker::{Ended, HostMisbehaved, Worker, Workers, queue};
+use futures_lite::{StreamExt, future};
+use zeroize::Zeroizing;
+
+/// Longer than any of these tests takes.
+const LONG: Duration = Duration::from_secs(20);
+
+struct Sleeper {
+    rung: Mutex<bool>,
+    condition: Condvar,
+}
+
+/// Each thread sleeps until somebody wakes it: a wake-up that is lost is never made up for.
+struct Sleepers {
+    identity: Identity,
+    started: Instant,
+    threads: Vec<Sleeper>,
+    waits: AtomicU64,
+    polls: AtomicU64,
+}
+
+impl Sleepers {
+    fn new(threads: u16) -> Arc<Self> {
+        let sleeper = |_| Sleeper { rung: Mutex::new(false), condition: Condvar::new() };
+        let identity =
+            Identity { mrenclave: [0; 32], mrsigner: [0; 32], isv_prod_id: 0, isv_svn: 0, debug: true };
+        let threads = (0..threads).map(sleeper).collect();
+        let (waits, polls) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Sleepers { identity, started: Instant::now(), threads, waits, polls })
+    }
+
+    fn wake(&self, thread: ThreadIndex) {
+        let sleeper = &self.threads[usize::from(thread.0)];
+        *sleeper.rung.lock().unwrap() = true;
+        sleeper.condition.notify_one();
+    }
+}
+
+impl Platform for Sleepers {
+    fn kind(&self) -> Kind {
+        Kind::Native
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn policy_page(&self) -> &[u8] {
+        &[]
+    }
+
+    fn new_seal_key_request(&self) -> Result<SealKeyRequest, RandomError> {
+        Err(RandomError)
+    }
+
+    fn seal_key(&self, _: &SealKeyRequest) -> Result<Zeroizing<[u8; 16]>, KeyError> {
+        Err(KeyError(0))
+    }
+
+    fn report(&self, _: &[u8; 512], _: &[u8; 64]) -> [u8; 432] {
+        [0; 432]
+    }
+
+    fn random(&self, _: &mut [u8]) -> Result<(), RandomError> {
+        Err(RandomError)
+    }
+
+    fn host_time(&self) -> HostTime {
+        let monotonic_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap();
+        HostTime { unix_ns: monotonic_ns, monotonic_ns }
+    }
+
+    fn notify(&self, thread: ThreadIndex, notify: Notify) -> Notified {
+        match notify {
+            Notify::Wake { thread } => self.wake(thread),
+            Notify::Poll => {
+                self.polls.fetch_add(1, Ordering::Relaxed);
+            }
+            Notify::Wait { until_ns } => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                let now = self.host_time().monotonic_ns;
+                let until = until_ns.map_or(LONG, |at| Duration::from_nanos(at.saturating_sub(now)));
+                let sleeper = &self.threads[usize::from(thread.0)];
+                let rung = sleeper.rung.lock().unwrap();
+                let (mut rung, _) = sleeper.condition.wait_timeout_while(rung, until, |rung| !*rung).unwrap();
+                *rung = false;
+            }
+        }
+        Notified::Continue
+    }
+}
+
+struct Enclave {
+    platform: Arc<Sleepers>,
+    workers: Arc<Workers>,
+}
+
+impl Enclave {
+    fn new(threads: u16) -> Self {
+        let platform = Sleepers::new(threads);
+        let clock = Arc::new(Clock::new(platform.clone()));
+        Enclave { workers: Workers::new(platform.clone(), clock, threads), platform }
+    }
+
+    fn worker(&self, index: u16) -> (Worker, Channel) {
+        let (host, enclave) = host::channel(512 * 1024).unwrap();
+        (Worker::new(&self.workers, ThreadIndex(index), enclave).unwrap(), host)
+    }
+}
+
+/// Two threads that have nothing to do but answer each other sleep between any two messages, so each of the
+/// thousands of messages is a wake-up that could be lost.
+#[test]
+fn no_wake_up_between_threads_is_lost() {
+    const ROUNDS: u32 = 5_000;
+    let enclave = Enclave::new(2);
+    let ((one, _host_one), (two, _host_two)) = (enclave.worker(0), enclave.worker(1));
+    let (mut ping, mut pinged) = queue::mailbox::<u32>(1);
+    let (mut pong, mut ponged) = queue::mailbox::<u32>(1);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            one.run(async move {
+                for round in 0..ROUNDS {
+                    ping.try_send(round).unwrap();
+                    assert_eq!(ponged.next().await, Some(round));
+                }
+            })
+        });
+        two.run(async move {
+            while let Some(round) = pinged.next().await {
+                pong.try_send(round).unwrap();
+            }
+        });
+    });
+    assert!(started.elapsed() < LONG, "a thread slept over a message");
+    assert!(enclave.platform.waits.load(Ordering::Relaxed) > 0);
+}
+
+/// The same for tasks that are spawned on a worker from another thread, while it sleeps or works.
+#[test]
+fn a_task_given_to_a_sleeping_worker_runs() {
+    const ROUNDS: u32 = 2_000;
+    let enclave = Enclave::new(1);
+    let (worker, _host) = enclave.worker(0);
+    let handle = worker.handle();
+    let (mut stop, mut stopped) = queue::mailbox::<()>(1);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || worker.run(async move { assert_eq!(stopped.next().await, Some(())) }));
+        for round in 0..ROUNDS {
+            let task = handle.spawn(async move { round + 1 });
+            assert_eq!(future::block_on(task), round + 1);
+        }
+        stop.try_send(()).unwrap();
+    });
+    assert!(started.elapsed() < LONG, "the worker slept over a task");
+}
+
+/// A timer that becomes the earliest one while the worker sleeps on a later one.
+#[test]
+fn timers_end_sleeps() {
+    let enclave = Enclave::new(1);
+    let (worker, _host) = enclave.worker(0);
+    let handle = worker.handle();
+    let started = Instant::now();
+    worker.run(async move {
+        let late = handle.sleep(Duration::from_secs(60));
+        let soon = async {
+            for _ in 0..20 {
+                handle.sleep(Duration::from_millis(1)).await;
+            }
+        };
+        future::or(late, soon).await;
+    });
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(20) && took < LONG, "{took:?}");
+}
+
+/// A worker whose host has lied does not spin: it sleeps until its program ends.
+#[test]
+fn a_worker_whose_channel_failed_sleeps() {
+    let enclave = Enclave::new(1);
+    let (worker, mut host) = enclave.worker(0);
+    let handle = worker.handle();
+    let peer = "192.0.2.1:1".parse().unwrap();
+    let uninvited = ToEnclave::Accepted { conn: ConnId::accepted(1), peer };
+    assert!(host.to_enclave.push(&uninvited.encode().unwrap().parts()).unwrap());
+    let ended = worker.run(async move {
+        assert!(handle.accept().await.is_none());
+        handle.sleep(Duration::from_millis(100)).await;
+    });
+    assert_eq!(ended, Ended::HostMisbehaved(HostMisbehaved::Uninvited { id: 1 }));
+    let polls = enclave.platform.polls.load(Ordering::Relaxed);
+    assert!(polls < 20, "{polls} visits outside in 100 ms of nothing to do");
+}
+
+/// Bytes that are no frame end the channel and nothing else.
+#[test]
+fn what_is_no_frame_ends_the_channel() {
+    for garbage in [&b""[..], b"\xff", &[0; 16], &[3; 40]] {
+        let enclave = Enclave::new(1);
+        let (worker, mut host) = enclave.worker(0);
+        let handle = worker.handle();
+        assert!(host.to_enclave.push(&[garbage]).unwrap());
+        let ended = worker.run(async move { assert!(handle.accept().await.is_none()) });
+        assert!(matches!(ended, Ended::HostMisbehaved(HostMisbehaved::Frame(_))), "{ended:?}");
+    }
+}
