@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use enclave_os_client::{Connector, Framed, danger};
 
 /// How long anything the harness waits for may take. Long, because a loaded machine is slow; never a
 /// measure of anything.
@@ -96,6 +97,21 @@ impl HostProcess {
     #[must_use]
     pub fn ready_line(&self) -> &str {
         &self.ready_line
+    }
+
+    /// A connection that trusts whoever answers on loopback: certificates carry no quote yet.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn framed(&self) -> Result<Framed> {
+        Ok(self.connector().framed()?)
+    }
+
+    /// What makes such connections.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        let connector = Connector::new(self.address.to_string()).server_name("localhost");
+        danger::accept_any_certificate(connector)
     }
 
     /// Its process id.

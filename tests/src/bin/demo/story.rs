@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::example;
 use crate::report::{Row, chapter, holds, note};
 use crate::store::{self, Records};
-use crate::world::{APP, World, connect};
+use crate::world::{APP, World};
 
 /// Runs it all; the rows are the six functions.
 pub(crate) fn tell(world: &World) -> Result<Vec<Row>> {
@@ -30,7 +30,7 @@ fn first_boot(world: &World) -> Result<Records> {
     chapter("Start");
     let host = world.host()?;
     note(host.ready_line());
-    let mut client = connect(&host)?;
+    let mut client = host.framed()?;
     ensure!(client.list()?.is_empty(), "a fresh enclave lists apps");
     holds("a fresh enclave has no apps");
     drop(client);
@@ -43,7 +43,7 @@ fn first_boot(world: &World) -> Result<Records> {
 fn load_and_call(world: &World) -> Result<(HostProcess, Vec<Row>)> {
     chapter("Load and call");
     let host = world.host()?;
-    let mut client = connect(&host)?;
+    let mut client = host.framed()?;
     let sent: [u8; 32] = Sha256::digest(&world.artifact).into();
     let app = client.load(load(&world.artifact))?;
     ensure!(app.code_hash == hex(&sent), "the reply names code {}", app.code_hash);
@@ -54,7 +54,7 @@ fn load_and_call(world: &World) -> Result<(HostProcess, Vec<Row>)> {
     ensure!(world.site_requests() > 0, "no request reached the web site");
 
     // A certificate made before the load cannot name the app: a new connection gets the new one.
-    let claims = connect(&host)?.peer().claims()?;
+    let claims = host.framed()?.peer().claims()?;
     let claimed =
         claims.apps.iter().find(|a| a.name == APP).context("the certificate does not name the app")?;
     ensure!(claimed.code_hash == sent, "the certificate names other code");
@@ -72,7 +72,7 @@ fn crash_and_recover(world: &World, host: HostProcess) -> Result<Records> {
     }
     holds("the host was killed with SIGKILL; its files show no key, no value and no app name");
     let host = world.host()?;
-    let mut client = connect(&host)?;
+    let mut client = host.framed()?;
     let names: Vec<_> = client.list()?.into_iter().map(|a| a.name).collect();
     ensure!(names == [APP], "after the restart the apps are {names:?}");
     let value = example::read(&mut client)?;
@@ -85,7 +85,7 @@ fn crash_and_recover(world: &World, host: HostProcess) -> Result<Records> {
 fn unload(world: &World, empty: &Records, loaded: &Records) -> Result<()> {
     chapter("Unload");
     let host = world.host()?;
-    let mut client = connect(&host)?;
+    let mut client = host.framed()?;
     ensure!(client.unload(APP)?, "the app was not there to unload");
     ensure!(client.list()?.is_empty(), "the app is still listed");
     drop(client);
@@ -119,7 +119,7 @@ fn replay(world: &World, empty: &Records, loaded: &Records) -> Result<()> {
     }
     store::remove(world.data_dir(), *key)?;
     let host = world.host()?;
-    ensure!(connect(&host)?.list()?.is_empty(), "the app came back");
+    ensure!(host.framed()?.list()?.is_empty(), "the app came back");
     holds("with the record gone again, the enclave starts as before");
     ensure!(host.stop()?.success(), "the host did not stop gracefully");
     Ok(())

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use enclave_os_client::{Connector, Framed, danger};
 use scenarios::example::{self, NEWS};
 use scenarios::host::{HostProcess, guest, program};
 use tempfile::TempDir;
@@ -56,7 +55,7 @@ impl World {
         let mut options = self.outside.options();
         options.port = 8443;
         let mut host = HostProcess::start(&options)?;
-        connect(&host)?.load(crate::story::load(&self.artifact))?;
+        host.framed()?.load(crate::story::load(&self.artifact))?;
         let artifact = self.folder.path().join("wasm_example.cwasm");
         fs::write(&artifact, &self.artifact)?;
         chapter(&format!("Running on {} with {APP} loaded. Type in another terminal:", host.address()));
@@ -75,10 +74,4 @@ impl World {
 fn shown(path: &Path) -> String {
     let here: PathBuf = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
-}
-
-/// A connection that trusts whoever answers on loopback: certificates carry no quote yet.
-pub(crate) fn connect(host: &HostProcess) -> Result<Framed> {
-    let connector = Connector::new(host.address().to_string()).server_name("localhost");
-    Ok(danger::accept_any_certificate(connector).framed()?)
 }
