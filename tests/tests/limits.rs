@@ -64,7 +64,10 @@ fn each_way_to_misbehave_has_its_name() {
     expect("sleep-forever", json!([]), "deadline", "");
     expect("random-bytes", json!([u64::from(u32::MAX) * 2]), "trap", "");
     assert_eq!(call(&mut client, "bad", "divide-by", json!([2])).unwrap().len(), 1);
-    assert_eq!(call(&mut client, "bad", "take-mib", json!([16])).unwrap(), [json!({"type": "u32", "value": 16})]);
+    assert_eq!(
+        call(&mut client, "bad", "take-mib", json!([16])).unwrap(),
+        [json!({"type": "u32", "value": 16})]
+    );
 }
 
 #[test]

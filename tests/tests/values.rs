@@ -30,13 +30,15 @@ impl Echo {
 
     /// The typed form goes there and comes back as it went.
     fn same(&mut self, function: &str, value: Value) {
-        let back = self.call(function, vec![value.clone()]).unwrap_or_else(|e| panic!("{function} {value}: {e}"));
+        let back =
+            self.call(function, vec![value.clone()]).unwrap_or_else(|e| panic!("{function} {value}: {e}"));
         assert_eq!(back, value, "{function}");
     }
 
     /// The bare form is typed by the signature.
     fn bare(&mut self, function: &str, bare: Value, typed: Value) {
-        let back = self.call(function, vec![bare.clone()]).unwrap_or_else(|e| panic!("{function} {bare}: {e}"));
+        let back =
+            self.call(function, vec![bare.clone()]).unwrap_or_else(|e| panic!("{function} {bare}: {e}"));
         assert_eq!(back, typed, "{function} {bare}");
     }
 
@@ -58,7 +60,11 @@ fn primitives_come_back_as_they_went() {
     for value in [true, false] {
         echo.same("echo-bool", json!({"type": "bool", "value": value}));
     }
-    let signed = [("s8", i64::from(i8::MIN), i64::from(i8::MAX)), ("s16", -32768, 32767), ("s32", -1 << 31, (1 << 31) - 1)];
+    let signed = [
+        ("s8", i64::from(i8::MIN), i64::from(i8::MAX)),
+        ("s16", -32768, 32767),
+        ("s32", -1 << 31, (1 << 31) - 1),
+    ];
     for (name, least, most) in signed {
         let function = format!("echo-{name}");
         for value in [least, -1, 0, most] {
@@ -110,7 +116,8 @@ fn primitives_come_back_as_they_went() {
 fn compounds_come_back_as_they_went() {
     let mut echo = Echo::start();
     let twice = |echo: &mut Echo, function: &str, bare: Value| {
-        let typed = echo.call(function, vec![bare.clone()]).unwrap_or_else(|e| panic!("{function} {bare}: {e}"));
+        let typed =
+            echo.call(function, vec![bare.clone()]).unwrap_or_else(|e| panic!("{function} {bare}: {e}"));
         assert!(typed["type"].is_string() && typed.get("value").is_some(), "{function}: {typed}");
         echo.same(function, typed);
     };
@@ -138,7 +145,8 @@ fn compounds_come_back_as_they_went() {
 #[test]
 fn bytes_are_integers_or_base64() {
     let mut echo = Echo::start();
-    let from_integers = echo.call("echo-bytes", vec![json!({"type": "bytes", "value": [0, 1, 255]})]).unwrap();
+    let from_integers =
+        echo.call("echo-bytes", vec![json!({"type": "bytes", "value": [0, 1, 255]})]).unwrap();
     let from_base64 = echo.call("echo-bytes", vec![json!({"type": "bytes", "value": "AAH/"})]).unwrap();
     assert_eq!(from_integers, from_base64);
     echo.refused("echo-bytes", vec![json!({"type": "bytes", "value": [256]})]);

@@ -19,9 +19,9 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     tool::ensure_guest_target()?;
     // Each by itself, so that the host links no compiler.
     run(&mut cargo(&["build", "-p", "host-launcher"]))?;
-    run(&mut cargo(&["build", "-p", "enclave-os-cli"]))?;
-    let mut demo = cargo(&["run", "--quiet", "-p", "scenarios", "--bin", "demo", "--"]);
-    demo.args(["--platform", &options.platform]);
+    run(&mut cargo(&["build", "-p", "enclave-os-cli", "-p", "scenarios"]))?;
+    let mut demo = std::process::Command::new(tool::target_dir().join("debug/demo"));
+    demo.current_dir(tool::root()).args(["--platform", &options.platform]);
     if options.keep {
         demo.arg("--keep");
     }

@@ -24,9 +24,6 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     if options.full {
         long_checks()?;
     }
-    // The scenario tests run the real binaries, built each by itself so that the host links no compiler.
-    run(&mut cargo(&["build", "-p", "host-launcher"]))?;
-    run(&mut cargo(&["build", "-p", "enclave-os-cli"]))?;
     tests(options)
 }
 
@@ -41,12 +38,19 @@ fn model_checks() -> Result<()> {
 
 /// All tests, last, so that the runner's own summary closes the gate.
 fn tests(options: &Options) -> Result<()> {
+    let nextest = tool::answers("cargo", &["nextest", "--version"]);
+    let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
+    let suite = |last: &[&str]| cargo(&[runner, &["--workspace"], last].concat());
+    // Scenarios run the real programs. The host is built by itself, so that it links no compiler: in a
+    // build of the whole workspace the features of all its members unite.
+    let programs = tool::target_dir().join("programs");
+    std::fs::create_dir_all(&programs)?;
+    run(&mut cargo(&["build", "-p", "host-launcher"]))?;
+    tool::copy_program("enclave-os-host", &programs)?;
+    run(&mut suite(&["--no-run"]))?;
+    tool::copy_program("enclave-os", &programs)?;
     let rounds = if options.full { "10" } else { "1" };
-    if tool::answers("cargo", &["nextest", "--version"]) {
-        run(cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]).env("ENCLAVE_OS_TEST_ROUNDS", rounds))
-    } else {
-        run(cargo(&["test", "--workspace", "--no-fail-fast"]).env("ENCLAVE_OS_TEST_ROUNDS", rounds))
-    }
+    run(suite(&["--no-fail-fast"]).env("ENCLAVE_OS_BIN_DIR", &programs).env("ENCLAVE_OS_TEST_ROUNDS", rounds))
 }
 
 /// Needs the nightly toolchain with Miri, and a C++ compiler for libFuzzer.

@@ -51,6 +51,15 @@ pub(crate) fn answers(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Copies a program that was just built to where later builds do not replace it.
+pub(crate) fn copy_program(name: &str, folder: &Path) -> Result<()> {
+    let built = target_dir().join("debug").join(name);
+    // A running program cannot be written over, but its name can be taken.
+    drop(std::fs::remove_file(folder.join(name)));
+    std::fs::copy(&built, folder.join(name)).with_context(|| format!("{} was not built", built.display()))?;
+    Ok(())
+}
+
 /// Adds the guest target to the toolchain in use if it is not there.
 pub(crate) fn ensure_guest_target() -> Result<()> {
     let installed = Command::new("rustc")
