@@ -1,0 +1,105 @@
+//! What a person types.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use host_services::log;
+use host_services::network::Route;
+
+/// Runs an Enclave OS enclave and carries bytes for it: connections, ciphertext, time, log lines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "enclave-os-host",
+    version,
+    after_help = "Exit codes: 0 stopped in order; 1 the enclave or the host failed; 2 wrong usage; 3 cannot listen; \
+                  4 data directory; 5 policy; 6 platform; 7 the enclave refused to start; 128+N ended by a second \
+                  signal N.\nSIGTERM and SIGINT stop it in order: open work is finished, everything is flushed and \
+                  sealed. A second one stops it at once."
+)]
+pub(crate) struct Args {
+    /// Port to listen on; 0 takes a free one
+    #[arg(short, long, value_name = "PORT", default_value_t = 8443)]
+    pub(crate) port: u16,
+
+    /// Address to listen on [default: 0.0.0.0; with a development policy 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<IpAddr>,
+
+    /// Directory for sealed records; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "enclave-os-data")]
+    pub(crate) data_dir: PathBuf,
+
+    /// What the enclave runs on
+    #[arg(long, value_enum, default_value_t = PlatformChoice::Auto)]
+    pub(crate) platform: PlatformChoice,
+
+    /// Enclave threads that serve clients [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+
+    /// Policy file (TOML): who may load code. Without one, nobody may
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Sends what the enclave dials as HOST:PORT to ADDRESS:PORT instead; may be repeated
+    #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
+    pub(crate) resolve: Vec<Route>,
+
+    /// How log lines are written to standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// `--platform`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlatformChoice {
+    /// SGX hardware, else emulated, else native
+    Auto,
+    /// In this process; protects nothing
+    Native,
+    /// The image on a software SGX CPU; protects nothing
+    Emulated,
+    /// SGX hardware
+    Sgx,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+impl From<LogFormat> for log::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => log::Format::Text,
+            LogFormat::Json => log::Format::Json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let line =
+            ["enclave-os-host", "-p", "0", "--resolve", "a:443:127.0.0.1:1", "--resolve", "b:443:[::1]:1"];
+        let args = Args::try_parse_from(line).unwrap();
+        assert_eq!((args.port, args.resolve.len(), args.platform), (0, 2, PlatformChoice::Auto));
+        assert!(Args::try_parse_from(["enclave-os-host", "--workers", "0"]).is_err());
+        assert!(Args::try_parse_from(["enclave-os-host", "--resolve", "a"]).is_err());
+    }
+}
