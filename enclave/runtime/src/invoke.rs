@@ -142,3 +142,6 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
     };
     backtrace.frames().iter().map(name).collect()
 }
+
+#[cfg(test)]
+mod tests;
