@@ -15,6 +15,8 @@ use crate::limits::{Limiter, Limits};
 const YIELD_INTERVAL: u64 = 50_000;
 /// Bytes that a guest may hand to the enclave at once: a result, or the arguments of a host function.
 const MOST_DATA: usize = 64 << 20;
+/// How the engine's error for more than that begins; its type is private.
+const TOO_MUCH_DATA: &str = "too much data is being copied between the host and the guest";
 /// Handles that a guest may hold.
 const MOST_HANDLES: usize = 16 << 10;
 
@@ -111,16 +113,14 @@ pub(crate) fn classify(error: &wasmtime::Error, limiter: &Limiter, limits: &Limi
     if let Some(full) = limiter.pool {
         return CallError::Overloaded(format!("{full}: try again later"));
     }
-    if limiter.denied() {
+    if limiter.denied() && matches!(trap, None | Some(Trap::UnreachableCodeReached)) {
         return CallError::MemoryLimit { limit: limits.memory_bytes };
     }
     let text = error.root_cause().to_string();
     if OutOfGuestMemory::is(&text) {
         return CallError::Overloaded(format!("{text}: try again later"));
     }
-    if text.starts_with("too much data")
-        || error.chain().any(|e| e.to_string().contains("fuel allocated for hostcalls"))
-    {
+    if error.chain().any(|cause| cause.to_string().starts_with(TOO_MUCH_DATA)) {
         return CallError::TooMuchData;
     }
     CallError::Trap {

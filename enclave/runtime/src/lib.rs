@@ -3,8 +3,7 @@
 //! [`Runtime::prepare`] makes an [`App`] of an approved artifact: its metadata is checked, all imports
 //! are resolved, its exports are read with their types. [`App::call`] runs one export in a fresh store
 //! and instance, on a fiber stack of its own, under [`Limits`]; nothing of one call is visible to the
-//! next but what it stored. A long call yields to the other tasks of its worker. [`Registry`] finds apps
-//! by name, server name and route.
+//! next but what it stored. A long call yields to the other tasks of its worker.
 //!
 //! Clients, guests and the host are hostile here: parameters are bounded and checked against the
 //! signature, results are bounded by the engine, and every way a call can end is one [`CallError`] with
@@ -18,7 +17,6 @@ mod exports;
 mod imports;
 mod invoke;
 mod limits;
-mod registry;
 mod runtime;
 mod spec;
 mod value;
@@ -28,9 +26,8 @@ pub use boundary_wire::client::{Access, DataPolicy, LogPolicy, Params};
 pub use error::{CallError, LoadError, StartError};
 pub use exports::Export;
 pub use limits::Limits;
-pub use registry::{Conflict, Entry, Locked, Registry, Route};
 pub use runtime::Runtime;
-pub use spec::{AppSpec, KeySource, SealedApp, SealedError};
+pub use spec::{AppSpec, KeySource};
 pub use value::{BadParams, MAX_VALUES};
 
 pub use enclave_wasm_platform::{Sizes, Usage};

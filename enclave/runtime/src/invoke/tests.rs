@@ -252,8 +252,9 @@ fn a_result_larger_than_the_enclave_takes_is_refused() {
                     (i32.store (i32.const 4) (i32.const 30000000))
                     (i32.const 0)))
             (core instance $i (instantiate $m))
+            (alias core export $i "mem" (core memory $mem))
             (func (export "much") (result (list u8))
-                (canon lift (core func $i "much") (memory $i "mem"))))"#,
+                (canon lift (core func $i "much") (memory $mem))))"#,
     );
     assert_eq!(guest.call("much", json!([])), Err(CallError::TooMuchData));
 }
