@@ -30,6 +30,7 @@ pub(crate) struct Calls {
     outgoing_bytes: usize,
     callers: WaitList,
     failure: Option<HostMisbehaved>,
+    stopped: bool,
 }
 
 struct Outgoing {
@@ -49,6 +50,7 @@ impl Default for Calls {
             outgoing_bytes: 0,
             callers: WaitList::default(),
             failure: None,
+            stopped: false,
         }
     }
 }
@@ -63,6 +65,9 @@ impl Calls {
     ) -> Poll<Result<Reply, RpcError>> {
         if let Some(lie) = &self.failure {
             return Poll::Ready(Err(lie.clone().into()));
+        }
+        if self.stopped {
+            return Poll::Ready(Err(RpcError::Stopping));
         }
         let fits =
             self.outgoing.is_empty() || self.outgoing_bytes.saturating_add(request.len()) <= MAX_OUTGOING;
@@ -147,6 +152,16 @@ impl Calls {
         }
         wakes.extend(self.callers.take_first());
         Ok(())
+    }
+
+    /// The worker ends: nobody gets an answer any more.
+    pub(crate) fn stop(&mut self, wakes: &mut Vec<Waker>) {
+        // Callers see that their side of the answer is gone.
+        self.pending.clear();
+        self.outgoing.clear();
+        self.outgoing_bytes = 0;
+        self.callers.take_all(wakes);
+        self.stopped = true;
     }
 
     pub(crate) fn fail(&mut self, lie: &HostMisbehaved, wakes: &mut Vec<Waker>) {

@@ -158,6 +158,7 @@ impl Reactor {
         }
         for stream in self.streams.values_mut() {
             stream.gone = true;
+            stream.owed.queued = false;
             stream.fail(Failure::Misbehaved(lie.clone()), wakes);
         }
         self.owing.clear();
@@ -184,6 +185,12 @@ impl Reactor {
         }
         self.accepters.take_all(wakes);
         self.drainers.take_all(wakes);
+    }
+
+    /// The worker ends: whoever still waits for something of it, on other threads, is told.
+    pub(crate) fn stop(&mut self, wakes: &mut Vec<Waker>) {
+        self.drain(Duration::ZERO, wakes);
+        self.calls.stop(wakes);
     }
 
     // ---- to the host ----

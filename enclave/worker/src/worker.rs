@@ -243,9 +243,12 @@ impl Worker {
         let Worker { shared, executor, .. } = self;
         drop(executor);
         // Resets of the connections that the tasks held, as far as the ring takes them.
-        shared.with_quietly(|reactor, wakes| reactor.flush(wakes));
+        let failure = shared.with_quietly(|reactor, wakes| {
+            reactor.flush(wakes);
+            reactor.stop(wakes);
+            reactor.failure().cloned()
+        });
         shared.platform.notify(shared.index, Notify::Poll);
-        let failure = shared.with_quietly(|reactor, _| reactor.failure().cloned());
         failure.map_or(Ended::Done, Ended::HostMisbehaved)
     }
 }

@@ -228,7 +228,6 @@ pub struct Station {
     /// Frames pushed, ever: a turn that pushed some does not wait.
     pushed: u64,
     ready: Vec<Ready>,
-    pending_reported: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +275,6 @@ impl Station {
             stopped: false,
             pushed: 0,
             ready: Vec::new(),
-            pending_reported: 0,
         })
     }
 
@@ -308,7 +306,6 @@ impl Station {
         for id in ids {
             self.forget(id);
         }
-        self.report();
     }
 
     fn rest(&mut self, turn: Turn) -> Result<(), StationError> {
@@ -341,7 +338,6 @@ impl Station {
                 Turn::Wait { until_ns } => news || until_ns.is_some_and(|at| at <= now),
             };
             if done && polled {
-                self.report();
                 return Ok(());
             }
             let timeout = match turn {
@@ -353,11 +349,13 @@ impl Station {
         }
     }
 
-    /// Sends what is pending after the enclave thread has ended, until `until_ns` at the latest.
+    /// After the enclave thread has ended: lets peers take what is pending and end, until `until_ns` at the
+    /// latest.
     pub fn linger(&mut self, until_ns: u64) {
         // What fails now has nobody to be told.
         while self.take_frames().is_ok()
-            && self.connections.values().any(|c| c.pending() > 0)
+            && self.feed().is_ok()
+            && self.connections.values().any(|c| c.pending() > 0 || c.is_lingering())
             && clock::monotonic_ns() < until_ns
         {
             let wait = until_ns.saturating_sub(clock::monotonic_ns());
@@ -601,8 +599,21 @@ impl Station {
     }
 
     fn forget(&mut self, id: u64) {
-        if self.connections.remove(&id).is_some() {
-            self.services.control.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(mut connection) = self.connections.remove(&id) {
+            let (_, reported) = connection.pending_since_last();
+            let control = &self.services.control;
+            control.connections.fetch_sub(1, Ordering::Relaxed);
+            control.pending_bytes.fetch_sub(reported, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps the gauge of pending bytes.
+    fn report(&mut self, id: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let (pending, reported) = connection.pending_since_last();
+            let gauge = &self.services.control.pending_bytes;
+            gauge.fetch_add(pending, Ordering::Relaxed);
+            gauge.fetch_sub(reported, Ordering::Relaxed);
         }
     }
 
@@ -668,7 +679,7 @@ impl Station {
         if !connection.can_read() {
             return Ok(true);
         }
-        let lingering = matches!(connection.phase, Phase::Lingering { .. });
+        let lingering = connection.is_lingering();
         let moved = if lingering { connection.discard() } else { connection.receive(&mut self.ring)? };
         self.pushed += u64::from(!lingering && moved == Moved::Some);
         match moved {
@@ -692,16 +703,18 @@ impl Station {
     /// The socket is of no further use: the enclave is told, unless it has let go.
     fn broken(&mut self, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if matches!(connection.phase, Phase::Lingering { .. }) {
+        if connection.is_lingering() {
             self.forget(id);
             return;
         }
         connection.abort();
         connection.owed.reset = true;
+        self.report(id);
         self.queue_owed(id);
     }
 
     fn after_write(&mut self, id: u64, moved: Moved) {
+        self.report(id);
         if moved == Moved::Broken {
             self.broken(id);
             return;
@@ -811,13 +824,6 @@ impl Station {
         let moved = connection.flush();
         self.after_write(event.id, moved);
         self.queue_read(event.id);
-    }
-
-    fn report(&mut self) {
-        let pending: usize = self.connections.values().map(Connection::pending).sum();
-        let gauge = &self.services.control.pending_bytes;
-        gauge.fetch_add(pending, Ordering::Relaxed);
-        gauge.fetch_sub(std::mem::replace(&mut self.pending_reported, pending), Ordering::Relaxed);
     }
 }
 

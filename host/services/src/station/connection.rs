@@ -60,6 +60,7 @@ pub(super) struct Connection {
     /// Bytes passed on and not yet given back as credit.
     passed_on: u32,
     pending: VecDeque<u8>,
+    reported: usize,
     readable: bool,
     writable: bool,
     hung_up: bool,
@@ -106,6 +107,7 @@ impl Connection {
             window: INITIAL_CREDIT,
             passed_on: 0,
             pending: VecDeque::new(),
+            reported: 0,
             readable: false,
             writable: false,
             hung_up: false,
@@ -127,6 +129,17 @@ impl Connection {
     /// Bytes that wait for the peer.
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// [`Connection::pending`] now, and when this was last asked.
+    pub(super) fn pending_since_last(&mut self) -> (usize, usize) {
+        let now = self.pending.len();
+        (now, std::mem::replace(&mut self.reported, now))
+    }
+
+    /// The enclave has let go of it.
+    pub(super) fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
     }
 
     // ---- from the enclave ----
@@ -234,7 +247,6 @@ impl Connection {
                 self.passed_on = self.passed_on.saturating_add(n32);
                 if self.passed_on >= CREDIT_PORTION && matches!(self.phase, Phase::Open) {
                     self.owed.credit = self.owed.credit.saturating_add(self.passed_on);
-                    self.window = self.window.saturating_add(self.passed_on);
                     self.passed_on = 0;
                 }
                 Ok(n)
@@ -321,7 +333,7 @@ impl Connection {
 
     /// Let go of by the enclave, everything sent, and the peer is done too.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Lingering { .. }) && self.pending.is_empty() && self.peer_ended
+        self.is_lingering() && self.pending.is_empty() && self.peer_ended
     }
 
     // ---- to the enclave ----
@@ -350,7 +362,7 @@ impl Connection {
             if !push(ring, &ToEnclave::Credit { conn, bytes: owed.credit })? {
                 return Ok(false);
             }
-            owed.credit = 0;
+            self.window = self.window.saturating_add(std::mem::take(&mut owed.credit));
         }
         if owed.eof {
             if !push(ring, &ToEnclave::Eof { conn })? {
