@@ -8,7 +8,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard};
 
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
@@ -129,10 +129,7 @@ impl MemoryPool {
 
     /// The pool is a cache: a thread that would have to wait for it goes to the allocator instead.
     fn waiting_unless_contended(&self) -> Option<MutexGuard<'_, [Vec<Block>; CLASSES]>> {
-        match self.waiting.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => None,
-        }
+        self.waiting.try_lock().ok()
     }
 }
 
@@ -276,8 +273,8 @@ mod tests {
         PooledMemory { pool: Arc::clone(pool), block: Some(block), size, maximum }
     }
 
-    fn bytes(memory: &PooledMemory) -> &mut [u8] {
-        // SAFETY: the test's only reference to that memory.
+    fn bytes(memory: &mut PooledMemory) -> &mut [u8] {
+        // SAFETY: the memory's own bytes, borrowed as long as the memory.
         unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), memory.byte_size()) }
     }
 
@@ -286,26 +283,26 @@ mod tests {
         let pool = Arc::new(MemoryPool::new(1 << 24));
         let mut memory = memory(&pool, 3 * SMALLEST, None);
         assert_eq!(memory.byte_capacity(), 4 * SMALLEST);
-        bytes(&memory).fill(7);
+        bytes(&mut memory).fill(7);
         let before = memory.as_ptr();
         memory.grow_to(4 * SMALLEST).unwrap();
         assert_eq!(memory.as_ptr(), before, "growth within the capacity must not move");
         memory.grow_to(5 * SMALLEST).unwrap();
         assert_eq!(memory.byte_capacity(), 8 * SMALLEST);
-        assert!(bytes(&memory)[..3 * SMALLEST].iter().all(|b| *b == 7));
-        assert!(bytes(&memory)[3 * SMALLEST..].iter().all(|b| *b == 0));
+        assert!(bytes(&mut memory)[..3 * SMALLEST].iter().all(|b| *b == 7));
+        assert!(bytes(&mut memory)[3 * SMALLEST..].iter().all(|b| *b == 0));
     }
 
     #[test]
     fn the_next_memory_sees_nothing_of_the_last() {
         let pool = Arc::new(MemoryPool::new(1 << 24));
-        let first = memory(&pool, 2 * SMALLEST, None);
-        bytes(&first).fill(0xAA);
+        let mut first = memory(&pool, 2 * SMALLEST, None);
+        bytes(&mut first).fill(0xAA);
         let place = first.as_ptr();
         drop(first);
-        let second = memory(&pool, 2 * SMALLEST, None);
+        let mut second = memory(&pool, 2 * SMALLEST, None);
         assert_eq!(second.as_ptr(), place, "the pool reuses blocks");
-        assert!(bytes(&second).iter().all(|b| *b == 0));
+        assert!(bytes(&mut second).iter().all(|b| *b == 0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Artifacts, good and bad, against the machine that loads them.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use enclave_access::ApprovedArtifact;
 use enclave_os_compiler::{NATIVE_TARGET, SGX_TARGET, compile};
 use enclave_wasm_platform::{ArtifactError, LoadError, Machine, Sizes};
