@@ -1,5 +1,7 @@
 //! Stations against real sockets, with an enclave that the test plays frame by frame.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Socket;
 
-use super::{StationError, Violation, push};
+use super::feed::push;
+use super::{StationError, Violation};
 
 /// Credit goes back to the enclave in portions of this size.
 const CREDIT_PORTION: u32 = INITIAL_CREDIT / 4;

@@ -6,7 +6,8 @@ use boundary_ring::host::Producer;
 use boundary_wire::frame::{MAX_PAYLOAD, ToEnclave};
 use boundary_wire::rpc::{FailureCode, Limits, MAX_REQUEST, Reassembler, Request, Response, RpcError};
 
-use super::{Services, StationError, push};
+use super::feed::push;
+use super::{Services, StationError};
 use crate::log::Source;
 use crate::{quoting, storage};
 
