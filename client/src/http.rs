@@ -26,8 +26,8 @@ pub enum Body<'a> {
     Empty,
     /// Bytes with their media type.
     Bytes(&'a str, &'a [u8]),
-    /// Bytes, and a function that is told how many of them have left.
-    WithProgress(&'a str, &'a [u8], &'a mut dyn FnMut(u64)),
+    /// Pieces that follow each other, and a function that is told how many bytes have left.
+    Pieces(&'a str, &'a [&'a [u8]], &'a mut dyn FnMut(u64)),
 }
 
 /// An answer.
@@ -64,13 +64,14 @@ impl Http {
         headers: &[(&str, &str)],
         body: Body<'_>,
     ) -> Result<Response, ClientError> {
-        let (media, bytes) = match &body {
-            Body::Empty => (None, &[][..]),
-            Body::Bytes(media, bytes) | Body::WithProgress(media, bytes, _) => (Some(*media), *bytes),
+        let (media, length) = match &body {
+            Body::Empty => (None, 0),
+            Body::Bytes(media, bytes) => (Some(*media), bytes.len()),
+            Body::Pieces(media, pieces, _) => (Some(*media), pieces.iter().map(|piece| piece.len()).sum()),
         };
         let mut head = format!("{method} {target} HTTP/1.1\r\nhost: {}\r\n", self.host);
         if media.is_some() || matches!(method, "POST" | "PUT" | "PATCH") {
-            head.push_str(&format!("content-length: {}\r\n", bytes.len()));
+            head.push_str(&format!("content-length: {length}\r\n"));
         }
         for (name, value) in media.iter().map(|media| ("content-type", *media)).chain(headers.iter().copied())
         {
@@ -91,9 +92,9 @@ impl Http {
         match body {
             Body::Empty => {}
             Body::Bytes(_, bytes) => self.connection.write_all(bytes)?,
-            Body::WithProgress(_, bytes, progress) => {
+            Body::Pieces(_, pieces, progress) => {
                 let mut sent = 0;
-                for piece in bytes.chunks(PIECE) {
+                for piece in pieces.iter().flat_map(|piece| piece.chunks(PIECE)) {
                     self.connection.write_all(piece)?;
                     sent += piece.len() as u64;
                     progress(sent);

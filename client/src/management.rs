@@ -74,9 +74,17 @@ impl Http {
         options: &LoadOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<AppInfo, ClientError> {
-        let target = format!("{BASE}/apps/{}{}", escape(name), options.query());
-        let body = Body::WithProgress("application/octet-stream", artifact, progress);
-        match self.reply("PUT", &target, body)? {
+        let target = format!("{BASE}/apps/{}", escape(name));
+        let options = options.pairs();
+        let reply = if options.is_empty() {
+            let body = Body::Pieces("application/octet-stream", &[artifact], progress);
+            self.reply("PUT", &target, body)?
+        } else {
+            let form = Form::new(&options, artifact);
+            let body = Body::Pieces(&form.media, &[&form.head, artifact, &form.tail], progress);
+            self.reply("PUT", &target, body)?
+        };
+        match reply {
             Reply::Loaded { app } => Ok(app),
             _ => Err(ClientError::Protocol("the answer to an upload is not `loaded`".into())),
         }
@@ -155,8 +163,9 @@ fn refusal(response: &Response) -> ErrorReply {
 }
 
 impl LoadOptions {
-    fn query(&self) -> String {
-        let mut pairs: Vec<(&str, String)> = Vec::new();
+    /// Names and values as the server takes them.
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs: Vec<(&'static str, String)> = Vec::new();
         let text = |value: &Option<String>| value.clone();
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let single = [
@@ -181,14 +190,44 @@ impl LoadOptions {
             Some(hosts) => pairs.extend(hosts.iter().map(|host| ("egress", host.clone()))),
             None => {}
         }
-        let mut query = String::new();
-        for (name, value) in pairs {
-            query.push(if query.is_empty() { '?' } else { '&' });
-            query.push_str(name);
-            query.push('=');
-            query.push_str(&escape(&value));
+        pairs
+    }
+}
+
+/// `multipart/form-data` (RFC 7578): the options, then the artifact. Options never stand in a URL, which
+/// is short and gets logged.
+struct Form {
+    media: String,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Form {
+    fn new(options: &[(&'static str, String)], artifact: &[u8]) -> Self {
+        let mut boundary = "enclave-os-form".to_owned();
+        let occurs = |boundary: &str| {
+            let wanted = boundary.as_bytes();
+            artifact.windows(wanted.len()).any(|window| window == wanted)
+                || options.iter().any(|(_, value)| value.contains(boundary))
+        };
+        while occurs(&boundary) {
+            boundary.push_str("-x");
         }
-        query
+        let mut head = String::new();
+        for (name, value) in options {
+            head.push_str(&format!(
+                "--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+            ));
+        }
+        head.push_str(&format!(
+            "--{boundary}\r\ncontent-disposition: form-data; name=\"component\"; filename=\"app.cwasm\"\r\n\
+             content-type: application/octet-stream\r\n\r\n"
+        ));
+        Self {
+            media: format!("multipart/form-data; boundary={boundary}"),
+            head: head.into_bytes(),
+            tail: format!("\r\n--{boundary}--\r\n").into_bytes(),
+        }
     }
 }
 
@@ -218,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_become_a_query() {
+    fn options_become_names_and_values() {
         let options = LoadOptions {
             hostname: Some("app.example".into()),
             max_fuel: Some(7),
@@ -228,11 +267,33 @@ mod tests {
             data_policy: Some(DataPolicy::CodeHash),
             ..LoadOptions::default()
         };
+        let pairs = options.pairs();
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(
-            options.query(),
-            "?hostname=app.example&max_fuel=7&data_policy=code-hash&env=A%3Dx%3Dy%20%26z&secret=T%3Ds%2F1&egress="
+            pairs,
+            [
+                ("hostname", "app.example"),
+                ("max_fuel", "7"),
+                ("data_policy", "code-hash"),
+                ("env", "A=x=y &z"),
+                ("secret", "T=s/1"),
+                ("egress", ""),
+            ]
         );
-        assert_eq!(LoadOptions::default().query(), "");
+        assert!(LoadOptions::default().pairs().is_empty());
+    }
+
+    #[test]
+    fn the_boundary_of_a_form_is_nowhere_else() {
+        let form = Form::new(&[("env", "A=enclave-os-form".into())], b"..enclave-os-form-x..");
+        assert_eq!(form.media, "multipart/form-data; boundary=enclave-os-form-x-x");
+        let head = String::from_utf8(form.head).unwrap();
+        assert!(
+            head.starts_with(
+                "--enclave-os-form-x-x\r\ncontent-disposition: form-data; name=\"env\"\r\n\r\nA="
+            )
+        );
+        assert!(head.ends_with("\r\n\r\n"));
     }
 
     #[test]

@@ -1,0 +1,243 @@
+//! Arguments as they are typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Where a server is expected when none is named.
+pub(crate) const DEFAULT_SERVER: &str = "127.0.0.1:8443";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the server refused, or the application failed
+  2  the command line is wrong
+  3  no connection, or not this protocol
+  4  the enclave could not be verified
+  5  something on this machine: a file, or the compiler
+
+Results go to stdout, everything else to stderr.";
+
+/// Load applications into an enclave and call them.
+#[derive(Debug, Parser)]
+#[command(name = "enclave-os", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Global {
+    /// The server, host:port
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "ENCLAVE_OS_SERVER", default_value = DEFAULT_SERVER)]
+    pub(crate) server: String,
+    /// Name to ask for (SNI) and to expect in the certificate [default: the host of the server]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// Certificate authorities (PEM) the enclave's certificate must lead to
+    #[arg(long, global = true, value_name = "FILE", env = "ENCLAVE_OS_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Print JSON, in the shapes of docs/cli.md
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Compile a component (.wasm) to what an enclave takes (.cwasm)
+    Compile(Compile),
+    /// Load an application; a .wasm is compiled here first, for the target the server names
+    Load(Box<Load>),
+    /// Call a function: enclave-os call test-app 'kv-store("greeting", "hi")'
+    Call(Call),
+    /// List the applications that are loaded
+    List,
+    /// Unload an application and erase its data for good
+    Unload(Unload),
+    /// Show the functions of an application with their types
+    Schema(Schema),
+    /// Show what a server runs on, and what its certificate claims
+    #[command(visible_alias = "ready")]
+    Status,
+    /// Check that a configuration leaf is part of what the certificate names
+    Proof(Proof),
+    /// The enclave's certificate authority
+    #[command(subcommand)]
+    Ca(Ca),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Compile {
+    /// The component
+    pub(crate) file: PathBuf,
+    /// Where to write the artifact [default: beside the component, as .cwasm]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The target triple [default: that of this machine; `status` shows a server's]
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Load {
+    /// The component (.wasm) or artifact (.cwasm)
+    pub(crate) file: PathBuf,
+    /// Its name: a-z, 0-9 and '-' [default: made from the file's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Server name of its own certificate [default: its name]
+    #[arg(long)]
+    pub(crate) hostname: Option<String>,
+    /// Where its HTTP handler answers [default: /NAME]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) route_prefix: Option<String>,
+    /// Environment variable, measured with its value (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Environment variable measured by a salted hash only (repeatable). KEY alone takes the value from this
+    /// shell's environment, KEY=@FILE from a file
+    #[arg(long, value_name = "KEY[=VALUE|=@FILE]")]
+    pub(crate) secret: Vec<String>,
+    /// A host it may reach (repeatable) [default: any]
+    #[arg(long, value_name = "HOST", conflicts_with = "no_egress")]
+    pub(crate) egress: Vec<String>,
+    /// It may reach no host at all
+    #[arg(long)]
+    pub(crate) no_egress: bool,
+    /// File with your own 32-byte key for its data, 64 hex digits (BYOK)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Fuel of one call [server's default: 10000000]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_fuel: Option<String>,
+    /// Memory of one call, such as 64MiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_memory: Option<String>,
+    /// Time of one call, such as 10s or 500ms
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Its version, for its configuration and its environment
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) app_version: Option<String>,
+    /// Who may keep its data when its code is replaced
+    #[arg(long, value_enum)]
+    pub(crate) data_policy: Option<DataPolicy>,
+    /// Where its log goes
+    #[arg(long, value_enum)]
+    pub(crate) log_policy: Option<LogPolicy>,
+    /// Who may call it
+    #[arg(long, value_enum)]
+    pub(crate) access: Option<Access>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DataPolicy {
+    /// Nobody: data belongs to exactly this code
+    CodeHash,
+    /// Whoever may load
+    Operator,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogPolicy {
+    /// To the host, in clear
+    Host,
+    /// Nowhere
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Access {
+    /// Anyone who can connect
+    Open,
+    /// Whoever holds a token
+    Token,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Call {
+    /// The application's name
+    pub(crate) app: String,
+    /// The call in WAVE, such as 'kv-store("greeting", "hi")'; without parameters the name is enough
+    #[arg(value_name = "CALL")]
+    pub(crate) call: String,
+    /// Parameters as a JSON array or object, in place of WAVE
+    #[arg(long, value_name = "JSON")]
+    pub(crate) params: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Unload {
+    /// The application's name
+    pub(crate) name: String,
+    /// Do not ask, even on a terminal
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Schema {
+    /// The application's name
+    pub(crate) app: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Proof {
+    /// The leaf, such as app.test-app.code_hash; without it all leaves are checked and listed
+    pub(crate) leaf: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// Print the certificate signing request, for an operator to sign
+    Csr {
+        /// Write it to a file
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Install the certificate chain an operator made of the request
+    Install {
+        /// The chain (PEM): the enclave's new CA certificate first
+        chain: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for line in [
+            ["enclave-os", "--server", "h:1", "--json", "list"],
+            ["enclave-os", "list", "--json", "--server", "h:1"],
+        ] {
+            let args = Args::try_parse_from(line).unwrap();
+            assert!(args.global.json && args.global.server == "h:1");
+        }
+    }
+
+    #[test]
+    fn every_command_has_help_that_fits_a_terminal() {
+        let mut command = Args::command();
+        command.build();
+        for sub in command.get_subcommands() {
+            assert!(sub.get_about().is_some(), "{} has no description", sub.get_name());
+        }
+    }
+
+    #[test]
+    fn egress_hosts_and_no_egress_exclude_each_other() {
+        let line = ["enclave-os", "load", "a.wasm", "--egress", "h", "--no-egress"];
+        assert!(Args::try_parse_from(line).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! `enclave-os list`.
+
+use std::io::IsTerminal;
+
+use enclave_os_client::{AppInfo, AppState, Reply};
+
+use crate::failure::Failure;
+use crate::output;
+use crate::session::Session;
+
+pub(crate) fn run(session: &Session) -> Result<(), Failure> {
+    session.warn();
+    let apps = session.framed()?.list()?;
+    if session.json {
+        output::json(&Reply::Apps { apps });
+        return Ok(());
+    }
+    if apps.is_empty() {
+        output::note("nothing is loaded; `enclave-os load app.wasm` loads an application");
+        return Ok(());
+    }
+    let short = std::io::stdout().is_terminal();
+    output::table(
+        &["NAME", "HOSTNAME", "CODE HASH", "KEY", "STATE", "FUNCTIONS"],
+        apps.iter().map(|app| row(app, short)).collect(),
+    );
+    Ok(())
+}
+
+fn row(app: &AppInfo, short: bool) -> Vec<String> {
+    let hash = match app.code_hash.get(..16) {
+        Some(start) if short => format!("{start}…"),
+        _ => app.code_hash.clone(),
+    };
+    let state = match app.state {
+        None => "ready",
+        Some(AppState::Locked) => "locked",
+    };
+    let functions: Vec<_> = app.exports.iter().map(|export| export.name.as_str()).collect();
+    vec![
+        app.name.clone(),
+        app.hostname.clone(),
+        hash,
+        app.key_source.clone(),
+        state.into(),
+        functions.join(", "),
+    ]
+}

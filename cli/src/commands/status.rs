@@ -1,0 +1,59 @@
+//! `enclave-os status`: what the server says, and what its certificate claims.
+
+use serde_json::{Value, json};
+
+use super::hex;
+use crate::failure::Failure;
+use crate::output;
+use crate::session::Session;
+
+pub(crate) fn run(session: &Session) -> Result<(), Failure> {
+    session.warn();
+    let mut http = session.http()?;
+    let ready = http.ready()?;
+    let claims = http.peer().claims()?;
+    if session.json {
+        let apps: Vec<Value> = claims
+            .apps
+            .iter()
+            .map(|app| {
+                json!({
+                    "name": app.name,
+                    "route_prefix": app.route_prefix,
+                    "code_hash": hex(&app.code_hash),
+                })
+            })
+            .collect();
+        output::json(&json!({
+            "status": ready.status,
+            "server": ready,
+            "verified": session.verifies(),
+            "certificate": {
+                "configuration_root": hex(&claims.configuration_root),
+                "workloads_hash": hex(&claims.workloads_hash),
+                "quote": claims.quote.is_some(),
+                "not_before": claims.not_before.unix_timestamp(),
+                "not_after": claims.not_after.unix_timestamp(),
+                "apps": apps,
+            },
+        }));
+        return Ok(());
+    }
+    output::done("ready", &ready.platform);
+    output::field("target", &format!("{} (engine {})", ready.target, ready.engine_version));
+    for (name, value) in &ready.more {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Null => continue,
+            other => other.to_string(),
+        };
+        output::field(&name.replace('_', " "), &text);
+    }
+    output::field("certificate", &format!("{} to {}", claims.not_before, claims.not_after));
+    output::field("configuration", &hex(&claims.configuration_root));
+    output::field("quote", if claims.quote.is_some() { "present" } else { "none" });
+    for app in &claims.apps {
+        output::field("app", &format!("{} at {}, code {}", app.name, app.route_prefix, hex(&app.code_hash)));
+    }
+    Ok(())
+}
