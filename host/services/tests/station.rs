@@ -23,25 +23,33 @@ struct Enclave {
     input: Consumer,
     output: Producer,
     listener: Listener,
-    _data: tempfile::TempDir,
+    _data: Arc<tempfile::TempDir>,
 }
 
 impl Enclave {
     fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::with_neighbour(10_000).0
+    }
+
+    /// Two stations of one host that holds so many connections.
+    fn with_neighbour(most_connections: usize) -> (Self, Self) {
+        let data = Arc::new(tempfile::tempdir().unwrap());
         let services = Arc::new(Services {
             storage: storage::open(data.path()).unwrap(),
             quoting: None,
             log: Log::to(std::io::sink(), Format::Text).unwrap(),
             resolver: Resolver::start(Vec::new()).unwrap(),
-            control: Control::new(10_000),
+            control: Control::new(most_connections),
         });
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let (here, there) = host::channel(512 * 1024).unwrap();
-        let station = Station::new(0, here, services, Some(listener.clone())).unwrap();
-        let (input, output) =
-            (Consumer::new(there.to_enclave).unwrap(), Producer::new(there.to_host).unwrap());
-        Enclave { station, input, output, listener, _data: data }
+        let enclave = |thread| {
+            let (here, there) = host::channel(512 * 1024).unwrap();
+            let station = Station::new(thread, here, services.clone(), Some(listener.clone())).unwrap();
+            let (input, output) =
+                (Consumer::new(there.to_enclave).unwrap(), Producer::new(there.to_host).unwrap());
+            Enclave { station, input, output, listener: listener.clone(), _data: data.clone() }
+        };
+        (enclave(0), enclave(1))
     }
 
     fn send(&mut self, frame: &ToHost<'_>) -> bool {
@@ -186,4 +194,29 @@ fn a_slow_reader_costs_its_credit() {
         while enclave.next(|_| ()).is_some() {}
     }
     assert_eq!(reader.join().unwrap(), sent);
+}
+
+/// Bug: at the host's limit a station stopped listening, and slept on when another station's connection had made
+/// room. Required: a client that waits is accepted soon after there is room, by whichever station.
+#[test]
+fn room_that_another_station_makes_is_noticed() {
+    let (mut full, mut waiting) = Enclave::with_neighbour(1);
+    let (_first, conn) = full.accept();
+    assert!(waiting.send(&ToHost::Credit { conn: ConnId::LISTENER, bytes: 1 }));
+    waiting.station.turn(Turn::Poll).unwrap();
+    let _second = TcpStream::connect(waiting.listener.address().unwrap()).unwrap();
+    let until_ns = Some(clock::monotonic_ns() + 10_000_000);
+    waiting.station.turn(Turn::Wait { until_ns }).unwrap();
+    assert!(waiting.next(|_| ()).is_none(), "accepted beyond the limit");
+
+    let waited = std::thread::scope(|scope| {
+        let waited = scope.spawn(|| waiting.wait());
+        // Time for the other to fall asleep; if it has not, it sees the room anyway.
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(full.send(&ToHost::Reset { conn }));
+        full.station.turn(Turn::Poll).unwrap();
+        waited.join().unwrap()
+    });
+    assert!(waited < LONG / 2, "noticed only after {waited:?}");
+    assert!(waiting.expect(|frame| matches!(frame, ToEnclave::Accepted { .. })));
 }

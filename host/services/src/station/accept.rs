@@ -10,12 +10,12 @@ use crate::network::AcceptError;
 
 /// Connections accepted in one turn, so that stations share a burst.
 const ACCEPT_AT_ONCE: u32 = 16;
-/// How long accepting pauses when the process is out of descriptors.
+/// How long accepting pauses when the process is out of descriptors, or the host at its most connections.
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listening {
-    /// Not watched: no credit, no room, or no listener.
+    /// Not watched: no credit, or no listener.
     Off,
     On,
     PausedUntil(u64),
@@ -24,16 +24,20 @@ pub(super) enum Listening {
 impl Station {
     pub(super) fn update_listener(&mut self) -> Result<(), StationError> {
         let Some(listener) = &self.listener else { return Ok(()) };
-        let wanted = self.accept_credit > 0 && !self.drained && self.services.control.has_room();
+        let wanted = self.accept_credit > 0 && !self.drained;
+        let has_room = self.services.control.has_room();
         match self.listening {
-            Listening::On if !wanted => {
+            Listening::On if !wanted || !has_room => {
                 self.poller.forget_listener(listener).map_err(system("leaving the listener"))?;
                 self.listening = Listening::Off;
+                return self.update_listener();
             }
-            Listening::Off if wanted => {
+            Listening::Off if wanted && has_room => {
                 self.poller.watch_listener(listener).map_err(system("watching the listener"))?;
                 self.listening = Listening::On;
             }
+            // Room is made by another station's connections, whose end nobody tells this one.
+            Listening::Off if wanted => self.pause_accepting(),
             Listening::PausedUntil(at) if at <= clock::monotonic_ns() => {
                 self.listening = Listening::Off;
                 return self.update_listener();
@@ -41,6 +45,11 @@ impl Station {
             _ => {}
         }
         Ok(())
+    }
+
+    fn pause_accepting(&mut self) {
+        let until = clock::monotonic_ns().saturating_add(ACCEPT_PAUSE_NS);
+        self.listening = Listening::PausedUntil(until);
     }
 
     pub(super) fn accept(&mut self) -> Result<(), StationError> {
@@ -68,8 +77,7 @@ impl Station {
                                 (raise the limit with `ulimit -n`)";
                     self.services.log.host(LogLevel::Warn, text);
                     self.poller.forget_listener(&listener).map_err(system("leaving the listener"))?;
-                    let until = clock::monotonic_ns().saturating_add(ACCEPT_PAUSE_NS);
-                    self.listening = Listening::PausedUntil(until);
+                    self.pause_accepting();
                     break;
                 }
             }
