@@ -137,10 +137,22 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         return Vec::new();
     }
     let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-        Some(name) => name.to_owned(),
+        Some(name) => readable(name),
         None => format!("function {}", frame.func_index()),
     };
     backtrace.frames().iter().map(name).collect()
+}
+
+/// A function's name as its author knows it. Names are the guest's to choose: long ones are cut, and
+/// nothing in them can end a line or steer a terminal.
+fn readable(name: &str) -> String {
+    const LONGEST: usize = 200;
+    let start: String = name.chars().take(2 * LONGEST).collect();
+    let plain = match rustc_demangle::try_demangle(&start) {
+        Ok(demangled) => format!("{demangled:#}"),
+        Err(_) => start,
+    };
+    plain.chars().map(|c| if c.is_control() { '?' } else { c }).take(LONGEST).collect()
 }
 
 #[cfg(test)]

@@ -117,6 +117,15 @@ fn a_trap_is_named_with_the_guests_own_stack() {
 }
 
 #[test]
+fn names_in_a_backtrace_are_readable_and_bounded() {
+    assert_eq!(readable("_ZN9misbehave6deeper17h4ac90d9f7f83bf68E"), "misbehave::deeper");
+    assert_eq!(readable("_RNvNtCshXfaRvt2tfW_3std7process5abort"), "std::process::abort");
+    assert_eq!(readable("plain"), "plain");
+    assert_eq!(readable("a\n\u{1b}[31m"), "a??[31m");
+    assert_eq!(readable(&"x".repeat(1 << 20)).len(), 200);
+}
+
+#[test]
 fn endless_recursion_traps_and_the_enclave_goes_on() {
     let guest = Guest::of_function("(call 0)");
     let error = guest.run();
