@@ -1,6 +1,8 @@
 //! An enclave program that echoes, served by the real rings and stations: what the boundary promises before
 //! anything is built on it.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +12,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use boundary_wire::frame::INITIAL_CREDIT;
-use enclave_platform::ThreadIndex;
 use enclave_platform::clock::Clock;
+use enclave_platform::{Platform, SealKeyRequest, ThreadIndex};
 use enclave_worker::{Connection, Ended, Handle, Worker, Workers};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use host_services::log::{Format, Log};
@@ -311,6 +313,27 @@ fn timers_and_dials_work_and_draining_ends_the_workers() {
     serving.join().unwrap();
     assert!(REFUSED.load(Ordering::SeqCst) && RESOLVED.load(Ordering::SeqCst));
     assert_eq!(server.stop(), [Ended::Done]);
+}
+
+#[test]
+fn keys_are_the_cpus_and_repeat_by_request() {
+    let server = Echo::start(1, echo);
+    let platform = &server.platform;
+    let (first, second) =
+        (platform.new_seal_key_request().unwrap(), platform.new_seal_key_request().unwrap());
+    assert_ne!(first.key_id, second.key_id);
+    let key = platform.seal_key(&first).unwrap();
+    assert!(*key == *platform.seal_key(&first).unwrap() && *key != *platform.seal_key(&second).unwrap());
+    let newer = SealKeyRequest { isv_svn: first.isv_svn + 1, ..first };
+    assert!(platform.seal_key(&newer).is_err());
+    let other = Echo::start(1, echo);
+    assert!(*other.platform.seal_key(&second).unwrap() != *platform.seal_key(&second).unwrap());
+    let mut random = [[0u8; 64]; 2];
+    platform.random(&mut random[0]).unwrap();
+    platform.random(&mut random[1]).unwrap();
+    assert_ne!(random[0], random[1]);
+    server.stop();
+    other.stop();
 }
 
 fn wait_until(condition: impl Fn() -> bool) {

@@ -1,0 +1,147 @@
+//! What a person sees of `enclave-os-host`: start-up errors, the ready line, and how it stops.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn host(data: &Path) -> Command {
+    host_on("0", data)
+}
+
+fn host_on(port: &str, data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-os-host"));
+    command.args(["--port", port, "--listen", "127.0.0.1", "--workers", "1", "--data-dir"]).arg(data);
+    command
+}
+
+/// A run that is expected to fail.
+fn fails(command: &mut Command) -> (i32, String) {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+struct Running {
+    child: Child,
+    ready: String,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        Running { child, ready }
+    }
+
+    fn port(&self) -> u16 {
+        let address = self.ready.strip_prefix("ready: listening on 127.0.0.1:").unwrap();
+        address.split(',').next().unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn ended(mut self) -> (i32, String) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code().unwrap(), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn it_says_when_it_is_ready_and_stops_in_order() {
+    let data = tempfile::tempdir().unwrap();
+    let running = Running::start(&mut host(data.path()));
+    assert!(running.port() > 0);
+    let rest = running.ready.split_once(", ").unwrap().1.trim_end();
+    let mrenclave = rest.strip_prefix("platform native, MRENCLAVE ").unwrap();
+    assert!(mrenclave.len() == 64 && mrenclave.bytes().all(|b| b.is_ascii_hexdigit()), "{rest}");
+    drop(TcpStream::connect(("127.0.0.1", running.port())).unwrap());
+    running.signal(Signal::TERM);
+    let (code, log) = running.ended();
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("protects nothing") && log.contains("nobody may load code"), "{log}");
+    assert!(log.trim_end().ends_with("stopped"), "{log}");
+    // And the same data directory can be used again.
+    let again = Running::start(&mut host(data.path()));
+    again.signal(Signal::INT);
+    assert_eq!(again.ended().0, 0);
+}
+
+#[test]
+fn a_development_policy_listens_on_loopback_and_says_what_it_means() {
+    let data = tempfile::tempdir().unwrap();
+    let policy = data.path().join("policy.toml");
+    fs::write(&policy, "development = true\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-os-host"));
+    command.args(["--port", "0", "--workers", "1", "--log-format", "json", "--policy"]).arg(policy);
+    let running = Running::start(command.arg("--data-dir").arg(data.path().join("data")));
+    assert!(running.ready.starts_with("ready: listening on 127.0.0.1:"), "{}", running.ready);
+    running.signal(Signal::TERM);
+    let (code, log) = running.ended();
+    assert_eq!(code, 0);
+    assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+    assert!(log.contains("may load code, no token asked"), "{log}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port().to_string();
+    let (code, error) = fails(&mut host_on(&port, data.path()));
+    assert_eq!(code, 3, "{error}");
+    assert!(error.contains(&format!("127.0.0.1:{port} is in use")) && error.contains("--port"), "{error}");
+}
+
+#[test]
+fn a_data_directory_has_one_host() {
+    let data = tempfile::tempdir().unwrap();
+    let running = Running::start(&mut host(data.path()));
+    let (code, error) = fails(&mut host(data.path()));
+    assert_eq!(code, 4, "{error}");
+    assert!(error.contains(&format!("(process {})", running.child.id())), "{error}");
+}
+
+#[test]
+fn an_unreadable_or_wrong_policy_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let (code, error) = fails(host(data.path()).args(["--policy", "/nowhere/policy.toml"]));
+    assert_eq!(code, 5, "{error}");
+    assert!(error.contains("/nowhere/policy.toml") && error.contains("hint: "), "{error}");
+    let policy = data.path().join("policy.toml");
+    fs::write(&policy, "devel = true\n").unwrap();
+    let (code, error) = fails(host(data.path()).arg("--policy").arg(&policy));
+    assert!(code == 5 && error.contains("devel"), "{error}");
+}
+
+#[test]
+fn platforms_without_an_image_are_refused() {
+    let data = tempfile::tempdir().unwrap();
+    for platform in ["sgx", "emulated"] {
+        let (code, error) = fails(host(data.path()).args(["--platform", platform]));
+        assert_eq!(code, 6, "{error}");
+        assert!(error.contains("this build has no enclave image") && error.contains("--platform native"));
+    }
+    assert_eq!(fails(host(data.path()).args(["--resolve", "nonsense"])).0, 2);
+}
