@@ -29,6 +29,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The server, host:port
     #[arg(long, global = true, value_name = "HOST:PORT", env = "ENCLAVE_OS_SERVER", default_value = DEFAULT_SERVER)]

@@ -102,7 +102,6 @@ fn hint_of(code: &str) -> Option<&'static str> {
         "fuel-exhausted" => "load it with a higher --max-fuel",
         "memory-limit" => "load it with a higher --max-memory",
         "deadline" => "load it with a higher --timeout",
-        "no-operators" => "a development server is started with a policy file that says `development = true`",
         "app-locked" => "load it again with its --key-file",
         "unknown-leaf" => "`enclave-os proof` lists all leaves",
         _ => return None,

@@ -36,13 +36,16 @@ fn row(app: &AppInfo, short: bool) -> Vec<String> {
         None => "ready",
         Some(AppState::Locked) => "locked",
     };
-    let functions: Vec<_> = app.exports.iter().map(|export| export.name.as_str()).collect();
-    vec![
-        app.name.clone(),
-        app.hostname.clone(),
-        hash,
-        app.key_source.clone(),
-        state.into(),
-        functions.join(", "),
-    ]
+    vec![app.name.clone(), app.hostname.clone(), hash, app.key_source.clone(), state.into(), functions(app)]
 }
+
+/// The first few; `schema` shows all.
+fn functions(app: &AppInfo) -> String {
+    let names: Vec<_> = app.exports.iter().take(SHOWN).map(|export| export.name.as_str()).collect();
+    match app.exports.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+const SHOWN: usize = 6;

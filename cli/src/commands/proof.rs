@@ -64,6 +64,10 @@ fn shown(leaf: &Leaf) -> String {
         LeafValue::Raw(bytes) if bytes.len() > 64 => {
             format!("{} bytes, SHA-256 {}", bytes.len(), hex(leaf.value_hash()))
         }
+        // A word such as `mozilla` in place of a hash.
+        LeafValue::Raw(bytes) if bytes.len() < 32 && bytes.is_ascii() => {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
         LeafValue::Raw(bytes) => hex(bytes),
         LeafValue::Json(value) => value.to_string(),
         LeafValue::Withheld => format!("withheld, salted hash {}", hex(leaf.value_hash())),

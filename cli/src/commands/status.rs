@@ -1,6 +1,7 @@
 //! `enclave-os status`: what the server says, and what its certificate claims.
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use super::hex;
 use crate::failure::Failure;
@@ -45,15 +46,22 @@ pub(crate) fn run(session: &Session) -> Result<(), Failure> {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Null => continue,
+            Value::Array(items) if items.is_empty() => continue,
             other => other.to_string(),
         };
         output::field(&name.replace('_', " "), &text);
     }
-    output::field("certificate", &format!("{} to {}", claims.not_before, claims.not_after));
+    output::field("certificate", &format!("{} to {}", minutes(claims.not_before), minutes(claims.not_after)));
     output::field("configuration", &hex(&claims.configuration_root));
     output::field("quote", if claims.quote.is_some() { "present" } else { "none" });
     for app in &claims.apps {
         output::field("app", &format!("{} at {}, code {}", app.name, app.route_prefix, hex(&app.code_hash)));
     }
     Ok(())
+}
+
+/// `2026-11-20 23:17 UTC`.
+fn minutes(at: OffsetDateTime) -> String {
+    let (date, hour, minute) = (at.date(), at.hour(), at.minute());
+    format!("{}-{:02}-{:02} {hour:02}:{minute:02} UTC", date.year(), u8::from(date.month()), date.day())
 }

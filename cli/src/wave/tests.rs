@@ -77,14 +77,27 @@ fn what_is_shown_can_be_typed_again() {
 #[test]
 fn wrong_parameters_are_named() {
     let two = export(vec![WitType::String, WitType::U8], vec![]);
-    for (wave, word) in
-        [("", "missing"), ("(\"a\")", ""), ("(\"a\", 256)", ""), ("(\"a\", 1, 2)", ""), ("(", "")]
-    {
+    for (wave, words) in [
+        ("", "missing"),
+        ("(\"a\")", "missing required param"),
+        ("(\"a\", 256)", "at `256`"),
+        ("(true, 1)", "at `true`"),
+        ("(\"a\", 1, 2)", "more param(s) than expected"),
+        ("(", "unexpected end"),
+    ] {
         let error = parse_params(wave, &two).unwrap_err();
-        assert!(error.contains(word), "{wave}: {error}");
+        assert!(error.contains(words), "{wave}: {error}");
     }
     assert!(parse_params("(1)", &export(vec![], vec![])).is_err());
     assert!(parse_params("(1)", &export(vec![WitType::Resource], vec![])).is_err());
+}
+
+#[test]
+fn options_at_the_end_may_be_left_out() {
+    let optional = || WitType::Option(boxed(WitType::U8));
+    assert_eq!(parse_params("", &export(vec![optional()], vec![])).unwrap(), [Json::Null]);
+    let two = export(vec![WitType::U8, optional()], vec![]);
+    assert_eq!(parse_params("(1)", &two).unwrap(), [json!(1), Json::Null]);
 }
 
 #[test]
