@@ -14,8 +14,9 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 /// Smallest block: one WebAssembly page.
 const SMALLEST: usize = 64 * 1024;
-/// Blocks are aligned to this; more than any guest access or SIMD copy asks for.
-const ALIGN: usize = 4096;
+/// Blocks are aligned to this: what the widest guest access asks for, and what allocators give without
+/// touching the block, so that large ones cost only what is used of them.
+const ALIGN: usize = 16;
 /// Powers of two from [`SMALLEST`] on that the pool keeps: up to 2 GiB.
 const CLASSES: usize = 16;
 
