@@ -186,6 +186,6 @@ async fn authority(
         return Ok(Authority::from_sealed(&sealed)?);
     }
     let authority = Authority::generate(platform)?;
-    registry.put_ca(&authority.to_sealed()).await?;
+    registry.found(&authority.to_sealed()).await?;
     Ok(authority)
 }

@@ -55,6 +55,15 @@ impl Registry {
         self.core.get(backend, CA).await
     }
 
+    /// What a first boot keeps. The list of names is there from then on, so that an enclave whose apps are all
+    /// gone stores no more and no less than one that never had any.
+    pub(crate) async fn found(&self, sealed_ca: &[u8]) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(CA, sealed_ca);
+        batch.put(APPS, b"[]");
+        self.core.commit(batch).await
+    }
+
     pub(crate) async fn put_ca(&self, sealed: &[u8]) -> Result<(), StoreError> {
         let mut batch = Batch::new();
         batch.put(CA, sealed);
