@@ -11,7 +11,7 @@ use crate::backend::{Backend, BackendError, Op, RecordId};
 use crate::error::StoreError;
 use crate::head::{HEAD_ID, Head};
 use crate::keys::NamespaceTag;
-use crate::store::{InFlight, Shared, State, check};
+use crate::store::{InFlight, Quota, Shared, State, check};
 use crate::table::{ById, Plan, Slot, Usage};
 
 /// When a group is large enough: more would only make its first member wait.
@@ -287,7 +287,7 @@ impl Group {
                 return Err(StoreError::Conflict);
             }
         }
-        let Some(quota) = state.quotas.get(&commit.tag) else { return Ok(()) };
+        let quota = Quota::in_force(state.quotas.get(&commit.tag));
         let before = self.plan.usage(&state.table, &commit.tag);
         let erases_itself = commit.erased.contains(&commit.tag);
         let mut after = if erases_itself { Usage::default() } else { before };

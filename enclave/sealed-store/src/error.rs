@@ -46,6 +46,9 @@ pub enum Misbehaviour {
     /// A scan that says there is more and gives nothing.
     #[error("a scan says there is more and gives nothing")]
     ScanStuck,
+    /// A scan that is empty though there is a store.
+    #[error("its scan finds nothing, yet it has a store")]
+    ScanEmpty,
     /// A record that this enclave did not write in this place.
     #[error("record {0} was altered, or was never written in this place")]
     RecordForged(Id),
@@ -58,12 +61,10 @@ pub enum Misbehaviour {
         found: u64,
     },
     /// More records than the head counts.
-    #[error("it added records: the head counts {expected}, there are {found}")]
+    #[error("it added records: the head counts {expected}, and there are more")]
     Added {
         /// Counted by the head.
         expected: u64,
-        /// Given by the scan.
-        found: u64,
     },
     /// As many records as the head counts, each authentic, but not those the head was made over.
     #[error("it mixes records or a head of different moments: they do not belong together")]

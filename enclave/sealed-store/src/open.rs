@@ -54,6 +54,10 @@ struct Opened {
 }
 
 async fn create(platform: &dyn Platform, backend: &dyn Backend) -> Result<Opened, OpenError> {
+    // A scan that fails to find a store must not make the enclave write over it.
+    if backend.get(ANCHOR_ID).await?.is_some() || backend.get(HEAD_ID).await?.is_some() {
+        return Err(Misbehaviour::ScanEmpty.into());
+    }
     let request = platform.new_seal_key_request()?;
     let root = RootKeys::from_seal_key(&*platform.seal_key(&request)?);
     let anchor = Anchor::new(platform.identity(), request, &root).bytes().to_vec();
@@ -84,13 +88,14 @@ async fn read(platform: &dyn Platform, anchor: &[u8], mut scan: Scan<'_>) -> Res
         let header = record::authenticate(&root, &id, &sealed)?;
         let bytes = u32::try_from(record::value_len(&sealed)).unwrap_or(u32::MAX);
         table.insert(&root, header.tag, id, Slot { version: header.version, bytes, mac: header.mac });
+        // At once, so that the host cannot fill the enclave's memory with records of the past.
+        if table.records() > head.records {
+            return Err(Misbehaviour::Added { expected: head.records }.into());
+        }
     }
     let (expected, found) = (head.records, table.records());
     if found < expected {
         return Err(Misbehaviour::Withheld { expected, found }.into());
-    }
-    if found > expected {
-        return Err(Misbehaviour::Added { expected, found }.into());
     }
     if table.multiset() != head.multiset {
         return Err(Misbehaviour::Mixed.into());

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use enclave_platform::{Platform, RandomError};
 use futures_channel::{mpsc, oneshot};
 
-use crate::MAX_NAME;
 use crate::backend::RecordId;
 use crate::committer::{Commit, Job};
 use crate::error::StoreError;
@@ -15,6 +14,7 @@ use crate::head::Head;
 use crate::keys::{NamespaceKey, NamespaceTag, RootKeys, SALT};
 use crate::namespace::Namespace;
 use crate::table::{Plan, Slot, Table, Usage};
+use crate::{MAX_NAME, MAX_RECORDS};
 
 /// The namespace of the enclave itself.
 pub(crate) const CORE: &str = "core";
@@ -32,6 +32,14 @@ pub struct Quota {
     pub records: u64,
     /// Most bytes of their values.
     pub bytes: u64,
+}
+
+impl Quota {
+    /// The quota that counts: whatever was set, a namespace can always be erased in one batch.
+    pub(crate) fn in_force(set: Option<&Self>) -> Self {
+        let set = set.copied().unwrap_or(Self { records: u64::MAX, bytes: u64::MAX });
+        Self { records: set.records.min(MAX_RECORDS), ..set }
+    }
 }
 
 impl Store {
@@ -62,7 +70,7 @@ impl Store {
         self.shared.state().table.usage(&tag)
     }
 
-    /// Bounds what a namespace may take from now on; `None`: no bound. Not stored: set it whenever the
+    /// Bounds what a namespace may take from now on; `None`: [`MAX_RECORDS`] alone. Not stored: set it whenever the
     /// application is loaded. What is there already stays.
     pub fn set_quota(&self, name: &str, quota: Option<Quota>) {
         let tag = self.shared.root.namespace_tag(name);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use futures_lite::future::{self, poll_once};
 
 use super::world::*;
-use crate::{Batch, MAX_KEY, MAX_NAME, MAX_VALUE, Quota, Store, StoreError, Usage};
+use crate::{Batch, MAX_BATCH, MAX_KEY, MAX_NAME, MAX_RECORDS, MAX_VALUE, Quota, Store, StoreError, Usage};
 
 fn batch(puts: &[(&str, &str)]) -> Batch {
     let mut batch = Batch::new();
@@ -222,6 +222,15 @@ fn a_quota_bounds_growth_and_never_shrinking() {
         put(&a, "l", "123456789").await;
     })
     .unwrap();
+}
+
+#[test]
+fn what_can_be_stored_can_be_erased_in_one_batch() {
+    let asked = Quota { records: u64::MAX, bytes: 7 };
+    assert_eq!(Quota::in_force(Some(&asked)), Quota { records: MAX_RECORDS, bytes: 7 });
+    assert_eq!(Quota::in_force(None).records, MAX_RECORDS);
+    // 37 bytes for each removal, beside the largest artifact that the registry takes.
+    assert!(MAX_RECORDS as usize * 37 + 48 * 1024 * 1024 < MAX_BATCH);
 }
 
 #[test]
