@@ -1,5 +1,7 @@
 //! What a script relies on without any server: help, exit codes, where things are printed.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 

@@ -45,7 +45,7 @@ impl Http {
     /// Speaks HTTP over an open connection; `host` is the `Host` field.
     pub fn new(connection: Connection, host: impl Into<String>) -> Self {
         let host = host.into();
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host };
         Self { connection, host, buffer: Vec::new() }
     }
 

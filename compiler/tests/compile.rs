@@ -1,5 +1,7 @@
 //! What the compiler takes, and that stock wasmtime makes the same of it.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use compiler_config::{STOCK_FLAGS, trailer};
 use enclave_os_compiler::{CompileError, NATIVE_TARGET, SGX_TARGET, compile};
 use sha2::{Digest, Sha256};

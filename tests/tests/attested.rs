@@ -5,6 +5,8 @@
 //! app, through an app's hostname; or an enclave without operators is open.
 //! Required: `attestation-stale` and the end of the connection; nothing but the app; closed.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use anyhow::Result;
 use attestation::manifest::{LeafValue, Manifest};
 use enclave_os_client::{Body, ClientError, Connector, Framed, Http, Load, Params, danger};

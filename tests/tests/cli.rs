@@ -1,5 +1,7 @@
 //! The command line tool against the real host, as a person and as a script use it.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

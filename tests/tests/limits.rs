@@ -1,5 +1,7 @@
 //! Guests that misbehave: each ends with its own code, and the server goes on.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use std::time::{Duration, Instant};
 
 use boundary_wire::client::{Load, Params};

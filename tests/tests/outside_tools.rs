@@ -1,5 +1,7 @@
 //! Programs of others against the real host: curl and openssl know nothing of enclaves.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

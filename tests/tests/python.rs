@@ -1,6 +1,8 @@
 //! Python programs that know nothing but the standard library: the session printed in the specification,
 //! unchanged, and the example's own test script.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

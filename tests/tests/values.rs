@@ -1,5 +1,7 @@
 //! Every type of the component model, through a real component, there and back over the wire.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use boundary_wire::client::{Load, Params};
 use enclave_os_client::{ClientError, Framed};
 use scenarios::example::compile;

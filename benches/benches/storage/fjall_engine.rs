@@ -1,5 +1,7 @@
 //! fjall behind the host's trait, with the same promises: atomic, durable when acknowledged.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use std::ops::Bound;
 use std::path::Path;
 

@@ -3,6 +3,7 @@
 //! `cargo bench -p benches --bench storage`. What came out, and what was decided:
 //! `docs/decisions/0001-storage-engine.md`.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may stop where it fails")]
 #![expect(clippy::expect_used, reason = "a measurement that fails measures nothing")]
 
 mod fjall_engine;

@@ -6,6 +6,7 @@
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p boundary-ring --test loom
 //! ```
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 #![cfg(loom)]
 
 use boundary_ring::{Bell, Consumer, Producer, SharedBuffer};

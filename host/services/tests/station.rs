@@ -1,6 +1,6 @@
 //! A station and the enclave's ends of its channel, driven by hand.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
