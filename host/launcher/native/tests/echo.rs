@@ -265,6 +265,28 @@ fn a_connection_that_never_ends_gets_the_grace_and_no_more_and_waiting_costs_not
 }
 
 #[test]
+fn a_task_that_is_always_ready_does_not_keep_the_worker_inside() {
+    let server = Echo::start(1, |handle| {
+        let busy = handle.spawn(async {
+            loop {
+                Handle::yield_now().await;
+            }
+        });
+        Box::pin(async move {
+            echo(handle).await;
+            drop(busy);
+        })
+    });
+    let mut client = server.connect();
+    for _ in 0..20 {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0; 1]).unwrap();
+    }
+    drop(client);
+    assert_eq!(server.stop(), [Ended::Done]);
+}
+
+#[test]
 fn a_client_that_resets_leaves_nothing_behind() {
     let server = Echo::start(1, echo);
     for _ in 0..50 {
