@@ -29,7 +29,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, 
             input = input.get(fed.consumed..).unwrap_or_default();
             if let Err(overloaded) = share.cover(decoder.held_bytes().max(held_by(&fed.decoded))) {
                 session.close();
-                write(session, stream, Refusal::from(overloaded).into_reply(), true).await;
+                write(session, stream, Refusal::from(overloaded).into_reply(), decoder.is_wrapped()).await;
                 return;
             }
             let (reply, wrapped) = match fed.decoded {
@@ -87,7 +87,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         None => {
             if !decoder.is_idle() {
                 let late = Refusal::new("timeout", "the rest of the frame did not arrive in time");
-                write(session, stream, late.into_reply(), false).await;
+                write(session, stream, late.into_reply(), decoder.is_wrapped()).await;
             }
             None
         }

@@ -145,6 +145,12 @@ impl FrameDecoder {
         }
     }
 
+    /// Whether the frame that is arriving is a `Data` frame, as far as that is known yet: then its answer is one,
+    /// too.
+    pub fn is_wrapped(&self) -> bool {
+        matches!(&self.phase, Phase::Body { body, .. } if body.outer.has_data())
+    }
+
     /// Whether the stream stands between two frames: the only place where it may end well.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Length { have: 0, .. })
