@@ -74,7 +74,7 @@ fn each_way_to_misbehave_has_its_name() {
 }
 
 #[test]
-fn what_a_failed_call_did_not_sync_is_not_there() {
+fn a_call_that_writes_and_then_fails_leaves_the_server_in_order() {
     let server = Server::start();
     let mut client = server.load("bad", Load::default());
     let (code, _) = refusal(&mut client, "bad", "write-then-fail", json!(["left.txt", "behind"]));
