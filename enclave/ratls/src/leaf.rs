@@ -25,7 +25,7 @@ pub enum Evidence {
     /// Nothing: the certificate says what the enclave says of itself.
     #[default]
     None,
-    /// A quote over [`Draft::report_data`].
+    /// A quote over the report data of the draft it is for.
     Quote(Vec<u8>),
 }
 

@@ -1,5 +1,5 @@
-//! `wasi:filesystem@0.2` over the sealed store. The format stands in [`record`], the rules of sharing and
-//! durability in [`cache`].
+//! `wasi:filesystem@0.2` over the sealed store. The format stands in `record`, the rules of sharing and
+//! durability in `cache`.
 //!
 //! What a user can rely on:
 //! - All calls of an application see one filesystem, at once. Every operation is atomic towards others
