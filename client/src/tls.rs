@@ -84,9 +84,10 @@ impl Connector {
         self.connect(&[b"enclave-os/1"]).map(Framed::new)
     }
 
-    /// Connects for HTTP/1.1.
+    /// Connects for HTTP/1.1. The `Host` field is the server name, if one was given.
     pub fn http(&self) -> Result<Http, ClientError> {
-        self.connect(&[b"http/1.1"]).map(|connection| Http::new(connection, self.host().to_owned()))
+        let host = self.server_name.as_deref().unwrap_or(self.host());
+        self.connect(&[b"http/1.1"]).map(|connection| Http::new(connection, host))
     }
 
     /// Connects offering these protocols (ALPN); none, and the first byte decides.
