@@ -53,7 +53,7 @@ fn error(code: &'static str, message: impl Into<String>) -> FetchError {
 
 impl wit::Host for WasiCtx {
     async fn fetch(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, String>> {
-        let target = match Target::parse(&request.url, &self.egress) {
+        let target = match Target::parse(&request.url).and_then(|target| target.allowed_by(&self.egress)) {
             Ok(target) => target,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -156,7 +156,7 @@ struct Target {
 }
 
 impl Target {
-    fn parse(url: &str, egress: &EgressPolicy) -> Result<Target, FetchError> {
+    fn parse(url: &str) -> Result<Target, FetchError> {
         if url.len() > MAX_URL {
             return Err(error("bad-url", format!("the URL is longer than {MAX_URL} bytes")));
         }
@@ -188,18 +188,25 @@ impl Target {
         if port == 0 {
             return Err(error("bad-url", "there is no port 0"));
         }
-        if !egress.allows(host, port) {
-            let message = format!("{host}:{port} is not in the application's egress list");
-            return Err(error("egress-denied", message));
-        }
         let shown = authority.host();
         Ok(Target {
             host: host.to_owned(),
             port,
             server_name,
             authority: if port == 443 { shown.to_owned() } else { format!("{shown}:{port}") },
-            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            path: match uri.path_and_query().map_or("/", |path| path.as_str()) {
+                query if query.starts_with('?') => format!("/{query}"),
+                path => path.to_owned(),
+            },
         })
+    }
+
+    fn allowed_by(self, egress: &EgressPolicy) -> Result<Target, FetchError> {
+        if egress.allows(&self.host, self.port) {
+            return Ok(self);
+        }
+        let message = format!("{}:{} is not in the application's egress list", self.host, self.port);
+        Err(error("egress-denied", message))
     }
 }
 
@@ -270,3 +277,6 @@ fn message(target: &Target, request: wit::Request) -> Result<http::Request<Full<
         .or_insert(HeaderValue::from_static(concat!("enclave-os/", env!("CARGO_PKG_VERSION"))));
     Ok(message)
 }
+
+#[cfg(test)]
+mod tests;
