@@ -1,5 +1,7 @@
 //! Programs that know nothing of enclaves: the Rust standard library over WASI, and what becomes of its files.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
 use boundary_wire::client::{Load, Params};
 use enclave_os_client::Framed;
 use scenarios::example::compile;
