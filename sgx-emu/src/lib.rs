@@ -5,20 +5,31 @@
 //! of the process, has every key. It exists so that sealing, reports and quotes run the same code
 //! everywhere.
 //!
+//! [`UninitializedEnclave`] answers ECREATE, EADD, EEXTEND and EINIT: what an image measures, whether its
+//! [`Sigstruct`] holds, and which [`EnclaveState`] comes of it. It runs no enclave code.
+//!
 //! It is a CPU without key separation and sharing (KSS) and without CET: the fields of those features
 //! are zero, and asking for them faults.
 
 #![forbid(unsafe_code)]
 
+mod einit;
 mod keys;
+mod measurement;
 mod report;
 mod secrets;
+mod sigstruct;
 
 use std::path::Path;
 
+pub use einit::EinitError;
 pub use keys::{GeneralProtection, KeyName, KeyPolicy, KeyRequest, error_code};
+pub use measurement::{
+    BuildFault, CHUNK_SIZE, MAX_ENCLAVE_SIZE, PAGE_SIZE, PageType, Secinfo, Secs, UninitializedEnclave,
+};
 pub use report::{REPORT_LEN, TARGET_INFO_LEN, report_is_authentic, target_info};
 pub use secrets::{CpuError, SECRETS_FILE_NAME};
+pub use sigstruct::Sigstruct;
 
 use secrets::Secrets;
 
@@ -34,6 +45,10 @@ pub const ATTRIBUTE_INIT: u64 = 1 << 0;
 pub const ATTRIBUTE_DEBUG: u64 = 1 << 1;
 /// ATTRIBUTES.MODE64BIT.
 pub const ATTRIBUTE_MODE64BIT: u64 = 1 << 2;
+/// ATTRIBUTES.PROVISIONKEY: the enclave may ask for the provisioning key (this CPU has none).
+pub const ATTRIBUTE_PROVISIONKEY: u64 = 1 << 4;
+/// ATTRIBUTES.EINITTOKENKEY: the enclave may ask for the launch key (this CPU has none).
+pub const ATTRIBUTE_EINITTOKENKEY: u64 = 1 << 5;
 
 /// What the CPU knows about the enclave that asks (the SDM's SECS, as far as keys and reports use it).
 #[derive(Clone, Debug, PartialEq, Eq)]
