@@ -142,13 +142,19 @@ impl App {
     }
 
     /// Makes durable what calls have left behind: for when no call runs any more, before the app's records are
-    /// erased or given to its successor.
+    /// given to its successor.
     ///
     /// # Errors
     /// [`CallError::Storage`] or [`CallError::HostMisbehaved`] when it did not reach the store.
     pub async fn settle(&self, host: &CallHost) -> Result<(), CallError> {
         let settled = self.filesystem.settle(&host.handle, Arc::clone(&host.backend)).await;
         settled.map_err(|failure| stored(failure.code(), &failure))
+    }
+
+    /// Keeps what calls have left behind from the store until the next call starts: for when no call runs any
+    /// more, before the app's records are erased.
+    pub async fn abandon(&self) {
+        self.filesystem.abandon().await;
     }
 
     fn state(&self, host: &CallHost) -> CallState {

@@ -10,23 +10,26 @@
 //! filesystem was in. One commit runs at a time, in a task of its own that outlives the call that started
 //! it; calls that ask meanwhile share the next one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use futures_lite::future::yield_now;
 use wasmtime_wasi_io::bytes::Bytes;
 
 use super::record::{Body, FileId, Inode, Key, Record};
 use super::storage::{Changes, Outside, Storage, StorageFailure};
 use super::{ErrorCode, FsError};
 
-/// Changed and not yet durable: beyond this, a writer waits for a commit.
+/// Changed and not yet durable: beyond this, a writer waits for a commit before its change is applied.
 const DIRTY_BYTES: usize = 2 << 20;
 /// Kept in memory while calls run. The least recently used clean records go first.
 const CACHE_BYTES: usize = 6 << 20;
 /// Kept in memory when no call runs.
 const IDLE_BYTES: usize = 256 << 10;
+/// Files waiting to be erased: beyond this, whoever would add one helps to erase them first.
+const GARBAGE_FILES: usize = 64;
 /// What a record costs beside its contents.
 const RECORD_OVERHEAD: usize = 128;
 
@@ -35,6 +38,10 @@ const RECORD_OVERHEAD: usize = 128;
 pub(crate) enum Stop {
     /// It needs this record.
     Missing(Key),
+    /// It changes something, and too much is not durable yet.
+    NoRoom,
+    /// It leaves a file to erase, and too many are waiting already.
+    TooMuchGarbage,
     /// It cannot be done.
     Refused(ErrorCode),
 }
@@ -64,6 +71,14 @@ struct State {
     /// Records being fetched: they are not evicted, so that what arrives late cannot be older than what left.
     fetching: HashMap<Key, u32>,
     open: HashMap<FileId, u32>,
+    /// Orphans that are not open: what is left of them is erased part by part.
+    garbage: VecDeque<FileId>,
+    /// A task erases them.
+    reclaiming: bool,
+    /// Nothing is erased until a call starts.
+    settled: bool,
+    /// Nothing is committed until a call starts.
+    abandoned: bool,
     bytes: usize,
     dirty_bytes: usize,
     tick: u64,
@@ -109,37 +124,115 @@ impl Cache {
     /// Runs `operation` until it has all it needs, and applies it. The second value is the epoch of its
     /// changes, if it made any.
     pub(crate) async fn run<R>(
-        &self,
+        self: &Arc<Self>,
         world: &World,
         mut operation: impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<(R, Option<u64>), FsError> {
+        let mut room = Room::Needed;
         loop {
-            match self.attempt(world, &mut operation) {
+            match self.attempt_with(world, room, &mut operation) {
                 Ok(done) => return Ok(done),
-                Err(Stop::Refused(code)) => return Err(FsError::Code(code)),
-                Err(Stop::Missing(key)) => self.fetch(world, key).await?,
+                Err(Stop::TooMuchGarbage) => self.reclaim_some(world).await?,
+                Err(stop) => self.provide(world, stop, &mut room).await?,
             }
         }
     }
 
-    /// Runs `operation` if everything it needs is in memory.
+    /// Runs `operation` if it need not wait for anything.
     pub(crate) fn attempt<R>(
         &self,
         world: &World,
         operation: &mut impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<(R, Option<u64>), Stop> {
+        self.attempt_with(world, Room::Needed, operation)
+    }
+
+    fn attempt_with<R>(
+        &self,
+        world: &World,
+        room: Room,
+        operation: &mut impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
+    ) -> Result<(R, Option<u64>), Stop> {
         let mut state = self.state();
         if !state.mounted {
-            let mut mount = Transaction::new(&mut state, world.outside.now());
-            super::chunks::reclaim_orphans(&mut mount)?;
-            mount.apply();
+            // Nothing is open yet: all orphans are garbage.
+            let orphans = super::chunks::orphans(&mut Transaction::new(&mut state, world))?;
+            state.garbage = orphans.into();
             state.mounted = true;
         }
-        let mut transaction = Transaction::new(&mut state, world.outside.now());
+        let mut transaction = Transaction::new(&mut state, world);
         let result = operation(&mut transaction)?;
+        if transaction.lacks_room(room) {
+            return Err(Stop::NoRoom);
+        }
         let changed = transaction.apply();
         state.evict(CACHE_BYTES);
         Ok((result, changed))
+    }
+
+    /// Removes the cause of a stop, or says why it cannot be.
+    async fn provide(self: &Arc<Self>, world: &World, stop: Stop, room: &mut Room) -> Result<(), FsError> {
+        match stop {
+            Stop::Missing(key) => self.fetch(world, key).await,
+            Stop::Refused(code) => Err(FsError::Code(code)),
+            Stop::TooMuchGarbage => Ok(()),
+            Stop::NoRoom if *room == Room::ForMore => Err(FsError::Storage(StorageFailure::Full)),
+            Stop::NoRoom => match self.commit(world, self.last_change()).await {
+                // What cannot be stored until something is deleted must not keep it from being deleted.
+                Err(StorageFailure::Full) => {
+                    *room = Room::ForMore;
+                    Ok(())
+                }
+                result => Ok(result?),
+            },
+        }
+    }
+
+    /// Erases a part of what nobody can reach any more, then lets others run.
+    async fn reclaim_some(self: &Arc<Self>, world: &World) -> Result<(), FsError> {
+        let mut room = Room::Needed;
+        while let Err(stop) = self.attempt_with(world, room, &mut super::chunks::reclaim) {
+            self.provide(world, stop, &mut room).await?;
+        }
+        yield_now().await;
+        Ok(())
+    }
+
+    /// The right to erase what nobody can reach any more, if there is something and nobody does it yet.
+    pub(crate) fn start_reclaiming(self: &Arc<Self>) -> Option<Reclaiming> {
+        let mut state = self.state();
+        if state.reclaiming || state.settled || state.garbage.is_empty() {
+            return None;
+        }
+        state.reclaiming = true;
+        Some(Reclaiming { cache: self.clone(), ended: false })
+    }
+
+    /// Makes durable everything that was changed. Nothing changes any more until a call starts.
+    pub(crate) async fn settle(self: &Arc<Self>, world: &World) -> Result<(), StorageFailure> {
+        self.state().settled = true;
+        let epoch = self.last_change();
+        let settled = self.commit(world, epoch).await;
+        if settled.is_err() {
+            self.state().settled = false;
+        }
+        settled
+    }
+
+    /// Keeps everything that was changed from the store, and waits for a commit under way to end. This lasts
+    /// until a call starts.
+    pub(crate) async fn abandon(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            state.settled = true;
+            state.abandoned = true;
+            if !state.committing {
+                return Poll::Ready(());
+            }
+            state.wait(cx.waker());
+            Poll::Pending
+        })
+        .await;
     }
 
     async fn fetch(&self, world: &World, key: Key) -> Result<(), FsError> {
@@ -156,11 +249,6 @@ impl Cache {
         drop(state);
         drop(fetching);
         Ok(())
-    }
-
-    /// Whether writers should wait for a commit.
-    pub(crate) fn is_full_of_changes(&self) -> bool {
-        self.state().dirty_bytes > DIRTY_BYTES
     }
 
     /// The last epoch with changes, whoever made them.
@@ -186,9 +274,10 @@ impl Cache {
             {
                 return Poll::Ready(Err(failure.why.clone()));
             }
-            if !state.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
-                state.waiting.push(cx.waker().clone());
+            if !state.committing && state.abandoned {
+                return Poll::Ready(Err(StorageFailure::Unavailable(Arc::new(Abandoned))));
             }
+            state.wait(cx.waker());
             if !state.committing {
                 state.committing = true;
                 let (changes, up_to) = state.snapshot();
@@ -206,7 +295,10 @@ impl Cache {
     }
 
     pub(crate) fn call_starts(&self) {
-        self.state().calls += 1;
+        let mut state = self.state();
+        state.calls += 1;
+        state.settled = false;
+        state.abandoned = false;
     }
 
     pub(crate) fn call_ends(&self) {
@@ -217,19 +309,21 @@ impl Cache {
         }
     }
 
-    /// One open handle of `id` less. True if it was the last one and the file has no name any more.
-    pub(crate) fn release(&self, id: FileId) -> bool {
+    /// One open handle of `id` less. After the last one, a file that has no name any more is garbage.
+    pub(crate) fn release(&self, id: FileId) {
         let mut state = self.state();
-        let Some(count) = state.open.get_mut(&id) else { return false };
+        let Some(count) = state.open.get_mut(&id) else { return };
         *count -= 1;
         if *count > 0 {
-            return false;
+            return;
         }
         state.open.remove(&id);
-        match state.slots.get(&Key::Orphans) {
-            Some(Slot { record: Some(Record::Orphans(ids)), .. }) => ids.contains(&id),
-            Some(_) => false,
-            None => true,
+        let orphaned = matches!(
+            state.slots.get(&Key::Orphans),
+            Some(Slot { record: Some(Record::Orphans(ids)), .. }) if ids.contains(&id)
+        );
+        if orphaned {
+            state.garbage.push_back(id);
         }
     }
 
@@ -241,6 +335,12 @@ impl Cache {
 }
 
 impl State {
+    fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
     fn next_tick(&mut self) -> u64 {
         self.tick += 1;
         self.tick
@@ -375,13 +475,67 @@ impl Drop for Running {
     }
 }
 
+/// The records are about to be erased.
+#[derive(Debug, thiserror::Error)]
+#[error("the application is being unloaded or replaced")]
+struct Abandoned;
+
+/// The one task that erases garbage, also when it is dropped half-way.
+pub(crate) struct Reclaiming {
+    cache: Arc<Cache>,
+    ended: bool,
+}
+
+impl Reclaiming {
+    pub(crate) async fn run(mut self, world: World) {
+        while self.goes_on() {
+            if self.cache.reclaim_some(&world).await.is_err() {
+                // What is left is erased with the next garbage, or at the next start.
+                return;
+            }
+        }
+    }
+
+    /// Under one lock, so that garbage made meanwhile is not left to nobody.
+    fn goes_on(&mut self) -> bool {
+        let mut state = self.cache.state();
+        let goes_on = !state.settled && !state.garbage.is_empty();
+        if !goes_on {
+            state.reclaiming = false;
+            self.ended = true;
+        }
+        goes_on
+    }
+}
+
+impl Drop for Reclaiming {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.cache.state().reclaiming = false;
+        }
+    }
+}
+
+/// What an operation needs to be applied while too much is not durable yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// A commit.
+    Needed,
+    /// Commits fail because the store is full: only what makes room for more is applied.
+    ForMore,
+}
+
 /// One operation's view of the records.
 pub(crate) struct Transaction<'a> {
     state: &'a mut State,
+    world: &'a World,
     now: u64,
     writes: HashMap<Key, Option<Record>>,
     patches: Vec<Patch>,
     opened: Vec<FileId>,
+    garbage: Vec<FileId>,
+    /// Nothing is left of [`Transaction::next_garbage`].
+    erased: bool,
 }
 
 enum Patch {
@@ -392,8 +546,17 @@ enum Patch {
 }
 
 impl<'a> Transaction<'a> {
-    fn new(state: &'a mut State, now: u64) -> Self {
-        Transaction { state, now, writes: HashMap::new(), patches: Vec::new(), opened: Vec::new() }
+    fn new(state: &'a mut State, world: &'a World) -> Self {
+        Transaction {
+            state,
+            world,
+            now: world.outside.now(),
+            writes: HashMap::new(),
+            patches: Vec::new(),
+            opened: Vec::new(),
+            garbage: Vec::new(),
+            erased: false,
+        }
     }
 
     /// Nanoseconds since 1970.
@@ -422,6 +585,17 @@ impl<'a> Transaction<'a> {
 
     pub(crate) fn delete(&mut self, key: Key) {
         self.writes.insert(key, None);
+    }
+
+    /// Deletes the record of `key` if there is one, which need not be in memory.
+    pub(crate) fn delete_existing(&mut self, key: Key) {
+        let exists = match self.state.slots.get(&key) {
+            Some(slot) => slot.record.is_some(),
+            None => self.world.storage.exists(&key.to_bytes()),
+        };
+        if exists {
+            self.delete(key);
+        }
     }
 
     /// The inode of `id`. The root always has one; another that is gone has no entry.
@@ -458,8 +632,40 @@ impl<'a> Transaction<'a> {
         self.state.open.contains_key(&id)
     }
 
+    /// A file that nobody has open and that has just become an orphan.
+    pub(crate) fn add_garbage(&mut self, id: FileId) -> Result<(), Stop> {
+        if self.state.garbage.len() >= GARBAGE_FILES {
+            return Err(Stop::TooMuchGarbage);
+        }
+        self.garbage.push(id);
+        Ok(())
+    }
+
+    /// The orphan to erase next.
+    pub(crate) fn next_garbage(&self) -> Option<FileId> {
+        self.state.garbage.front().copied().filter(|_| !self.state.settled)
+    }
+
+    /// Nothing is left of it.
+    pub(crate) fn garbage_is_erased(&mut self) {
+        self.erased = true;
+    }
+
+    fn has_changes(&self) -> bool {
+        !self.writes.is_empty() || !self.patches.is_empty()
+    }
+
+    fn lacks_room(&self, room: Room) -> bool {
+        let makes_room = || {
+            !self.garbage.is_empty()
+                || self.writes.values().any(Option::is_none)
+                || self.patches.iter().any(|patch| matches!(patch, Patch::Cut { .. }))
+        };
+        self.has_changes() && self.state.dirty_bytes > DIRTY_BYTES && !(room == Room::ForMore && makes_room())
+    }
+
     fn apply(self) -> Option<u64> {
-        let changes = !self.writes.is_empty() || !self.patches.is_empty();
+        let changes = self.has_changes();
         for (key, record) in self.writes {
             self.state.change(key, |slot| *slot = record);
         }
@@ -486,6 +692,10 @@ impl<'a> Transaction<'a> {
                     }
                 }),
             }
+        }
+        self.state.garbage.extend(self.garbage);
+        if self.erased {
+            self.state.garbage.pop_front();
         }
         for id in self.opened {
             *self.state.open.entry(id).or_default() += 1;

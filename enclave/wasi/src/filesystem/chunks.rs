@@ -12,6 +12,8 @@ use super::record::{Body, CHUNK, FileId, Inode, Key, Record};
 pub(crate) const MAX_FILE: u64 = 1 << 30;
 /// One operation moves at most this.
 pub(crate) const MAX_TRANSFER: usize = 64 << 10;
+/// Chunks that one operation erases, or finds missing, of a file without a name.
+const ERASED_CHUNKS: u64 = 1024;
 /// Files that are open and have no name any more.
 const MAX_ORPHANS: usize = 4096;
 
@@ -118,19 +120,27 @@ pub(crate) fn resize(tx: &mut Transaction<'_>, id: FileId, to: u64) -> Result<()
     Ok(())
 }
 
+/// Deletes the chunks from `from` on that there are: of a sparse file few, whatever its size.
 fn drop_chunks(tx: &mut Transaction<'_>, id: FileId, from: u64, size: u64) {
     for chunk in from..size.div_ceil(CHUNK as u64) {
-        tx.delete(Key::Chunk(id, u32::try_from(chunk).unwrap_or(u32::MAX)));
+        tx.delete_existing(Key::Chunk(id, u32::try_from(chunk).unwrap_or(u32::MAX)));
     }
 }
 
-/// The file has lost its last name: its records go now, or when its last handle is closed.
+/// The file has lost its last name: its records go now, or from the last handle's closing on part by part.
 pub(crate) fn discard(tx: &mut Transaction<'_>, id: FileId) -> Result<(), Stop> {
-    if !tx.is_open(id) {
-        return erase(tx, id);
+    let is_open = tx.is_open(id);
+    if !is_open {
+        let (_, size) = file(tx, id)?;
+        if size.div_ceil(CHUNK as u64) <= ERASED_CHUNKS {
+            drop_chunks(tx, id, 0, size);
+            tx.delete(Key::Inode(id));
+            return Ok(());
+        }
+        tx.add_garbage(id)?;
     }
     let mut orphans = orphans(tx)?;
-    if orphans.len() >= MAX_ORPHANS {
+    if is_open && orphans.len() >= MAX_ORPHANS {
         return Err(ErrorCode::Busy.into());
     }
     orphans.push(id);
@@ -138,34 +148,37 @@ pub(crate) fn discard(tx: &mut Transaction<'_>, id: FileId) -> Result<(), Stop> 
     Ok(())
 }
 
-fn erase(tx: &mut Transaction<'_>, id: FileId) -> Result<(), Stop> {
-    let (_, size) = file(tx, id)?;
-    drop_chunks(tx, id, 0, size);
-    tx.delete(Key::Inode(id));
-    Ok(())
-}
-
-fn orphans(tx: &mut Transaction<'_>) -> Result<Vec<FileId>, Stop> {
+/// Files without a name whose records are not all erased yet.
+pub(crate) fn orphans(tx: &mut Transaction<'_>) -> Result<Vec<FileId>, Stop> {
     match tx.get(Key::Orphans)? {
         Some(Record::Orphans(ids)) => Ok(ids.clone()),
         _ => Ok(Vec::new()),
     }
 }
 
-/// Erases every file that has neither a name nor an open handle.
-pub(crate) fn reclaim_orphans(tx: &mut Transaction<'_>) -> Result<(), Stop> {
-    let orphans = orphans(tx)?;
-    let (kept, gone): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|id| tx.is_open(*id));
-    if gone.is_empty() {
-        return Ok(());
+/// Erases the end of a file that has neither a name nor an open handle, or the file when no more is left.
+pub(crate) fn reclaim(tx: &mut Transaction<'_>) -> Result<(), Stop> {
+    let Some(id) = tx.next_garbage() else { return Ok(()) };
+    if let Some(Record::Inode(inode)) = tx.get(Key::Inode(id))?
+        && let Body::File { size } = inode.body
+    {
+        let mut inode = *inode;
+        let from = size.div_ceil(CHUNK as u64).saturating_sub(ERASED_CHUNKS);
+        drop_chunks(tx, id, from, size);
+        if from > 0 {
+            inode.body = Body::File { size: from * CHUNK as u64 };
+            tx.put_inode(id, inode);
+            return Ok(());
+        }
+        tx.delete(Key::Inode(id));
     }
-    for id in gone {
-        erase(tx, id)?;
-    }
-    if kept.is_empty() {
+    let mut orphans = orphans(tx)?;
+    orphans.retain(|orphan| *orphan != id);
+    if orphans.is_empty() {
         tx.delete(Key::Orphans);
     } else {
-        tx.put(Key::Orphans, Record::Orphans(kept));
+        tx.put(Key::Orphans, Record::Orphans(orphans));
     }
+    tx.garbage_is_erased();
     Ok(())
 }

@@ -41,7 +41,7 @@ impl OpenSlot {
             Kind::File => Opened::File(Arc::new(OpenFile { id: entry.id, slot: self })),
             Kind::Directory => Opened::Directory(entry.id, self),
         };
-        files.make_room().await?;
+        files.call.reclaim();
         Ok(opened)
     }
 }

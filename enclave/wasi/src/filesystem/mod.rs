@@ -8,6 +8,7 @@
 //!   writes made durable before it is answered.
 //! - What a failed call wrote before it failed is kept, as with a process that dies; nobody was told that it
 //!   is durable.
+//! - What lost its last name is erased behind the scenes, a bounded part at a time.
 //! - After a crash of the host the files are as they were at the end of some batch: never half of one.
 //! - There are no links, devices or permissions. Times of access do not change by reading.
 
@@ -53,12 +54,19 @@ impl Filesystem {
     }
 
     /// Makes durable whatever calls have left behind. To be called when no call of the application runs,
-    /// before its records are erased or given to a successor: afterwards nothing changes them any more.
+    /// before its records are given to a successor: nothing changes them until the next call starts.
     ///
     /// # Errors
     /// [`StorageFailure`] when they did not reach the store.
     pub async fn settle(&self, host: &Handle, backend: Arc<dyn Backend>) -> Result<(), StorageFailure> {
-        self.clone().for_call(host, backend).sync().await
+        let storage = Arc::new(Sealed { namespace: self.namespace.clone(), backend });
+        self.cache.settle(&World { storage, outside: Arc::new(host.clone()) }).await
+    }
+
+    /// Keeps whatever calls have left behind from the store. To be called when no call of the application
+    /// runs, before its records are erased: nothing is written to them until the next call starts.
+    pub async fn abandon(&self) {
+        self.cache.abandon().await;
     }
 
     pub(crate) fn for_call(self, host: &Handle, backend: Arc<dyn Backend>) -> CallFiles {
@@ -137,7 +145,7 @@ impl CallFiles {
     ) -> Result<R, FsError> {
         let (result, changed) = self.call.cache.run(&self.call.world, operation).await?;
         self.note(changed);
-        self.make_room().await?;
+        self.call.reclaim();
         Ok(result)
     }
 
@@ -146,15 +154,12 @@ impl CallFiles {
         &self,
         mut operation: impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<Option<R>, FsError> {
-        if self.call.cache.is_full_of_changes() {
-            return Ok(None);
-        }
         match self.call.cache.attempt(&self.call.world, &mut operation) {
             Ok((result, changed)) => {
                 self.note(changed);
                 Ok(Some(result))
             }
-            Err(Stop::Missing(_)) => Ok(None),
+            Err(Stop::Missing(_) | Stop::NoRoom | Stop::TooMuchGarbage) => Ok(None),
             Err(Stop::Refused(code)) => Err(FsError::Code(code)),
         }
     }
@@ -163,14 +168,6 @@ impl CallFiles {
         if let Some(epoch) = changed {
             self.call.changed.fetch_max(epoch, Ordering::Relaxed);
         }
-    }
-
-    /// Waits for a commit when too much is not durable yet.
-    async fn make_room(&self) -> Result<(), FsError> {
-        while self.call.cache.is_full_of_changes() {
-            self.sync().await?;
-        }
-        Ok(())
     }
 
     /// Makes durable everything that any call has written so far.
@@ -194,6 +191,15 @@ impl CallFiles {
         let taken = self.call.open.fetch_add(1, Ordering::Relaxed);
         let slot = OpenSlot(self.clone());
         if taken < MAX_OPEN { Ok(slot) } else { Err(ErrorCode::InsufficientMemory) }
+    }
+}
+
+impl Call {
+    /// Sees to it that what nobody can reach any more is erased.
+    fn reclaim(&self) {
+        if let Some(reclaiming) = self.cache.start_reclaiming() {
+            self.world.outside.spawn(Box::pin(reclaiming.run(self.world.clone())));
+        }
     }
 }
 
@@ -237,13 +243,7 @@ impl OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         let call = &self.files().call;
-        if call.cache.release(self.id) {
-            let (cache, world) = (call.cache.clone(), call.world.clone());
-            call.world.outside.spawn(Box::pin(async move {
-                if cache.run(&world, chunks::reclaim_orphans).await.is_err() {
-                    // They are reclaimed with the next orphan, or at the next start.
-                }
-            }));
-        }
+        call.cache.release(self.id);
+        call.reclaim();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | key after `fs1/` | value |
 //! |---|---|
-//! | `o` | orphans: `01`, then 16-byte ids of files that have no name any more but were open |
+//! | `o` | orphans: `01`, then 16-byte ids of files that have no name any more and are not wholly erased |
 //! | `i` id | inode: `01`, kind, accessed, modified, changed (u64 ns since 1970), then for a file (`01`) its size u64, for a directory (`02`) its parent's id and its number of entries u32 |
 //! | `d` id level path | directory node: `02` if it is split, else `01` and entries {name length u16, name, kind, id} |
 //! | `c` id index | chunk `index` (u32) of a file, bare; missing chunks and missing ends read as zeros |

@@ -59,6 +59,9 @@ pub(crate) type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 pub(crate) trait Storage: Send + Sync {
     fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Vec<u8>>, StorageFailure>>;
 
+    /// Whether there is such a record, without asking the host. If that is not known: yes.
+    fn exists(&self, key: &[u8]) -> bool;
+
     /// All or nothing, durable when it returns.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StorageFailure>>;
 }
@@ -74,6 +77,10 @@ impl Storage for Sealed {
             let value = self.namespace.get(&*self.backend, key).await?;
             Ok(value.map(|value| value.to_vec()))
         })
+    }
+
+    fn exists(&self, key: &[u8]) -> bool {
+        !matches!(self.namespace.version(key), Ok(None))
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StorageFailure>> {

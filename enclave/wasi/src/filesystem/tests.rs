@@ -24,6 +24,7 @@ struct Fake {
     commits: Mutex<Vec<usize>>,
     fetches: AtomicUsize,
     broken: AtomicBool,
+    full: AtomicBool,
     /// Tasks are kept until [`Fake::run_tasks`], not run at once.
     lazy: AtomicBool,
     tasks: Mutex<Vec<BoxFuture<'static, ()>>>,
@@ -76,11 +77,18 @@ impl Storage for Fake {
         })
     }
 
+    fn exists(&self, key: &[u8]) -> bool {
+        self.records.lock().unwrap().contains_key(key)
+    }
+
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StorageFailure>> {
         Box::pin(async move {
             futures_lite::future::yield_now().await;
             if self.broken.load(Ordering::Relaxed) {
                 return Err(StorageFailure::Unavailable(Arc::new(Broken)));
+            }
+            if self.full.load(Ordering::Relaxed) {
+                return Err(StorageFailure::Full);
             }
             self.commits.lock().unwrap().push(changes.len());
             let mut records = self.records.lock().unwrap();
@@ -351,7 +359,7 @@ fn once_settled_nothing_is_written_any_more() {
         // The task that the call left behind comes last.
         let left = std::mem::take(&mut *fake.tasks.lock().unwrap());
         fake.set(&fake.lazy, false);
-        fake.call(cache).sync().await.unwrap();
+        cache.settle(&World { storage: fake.clone(), outside: fake.clone() }).await.unwrap();
         let commits = fake.commits();
         left.into_iter().for_each(block_on);
         assert_eq!(fake.commits(), commits);
@@ -459,6 +467,191 @@ fn a_directory_of_thousands_splits_lists_and_goes() {
         again.remove_directory("d").await.unwrap();
         again.sync().await.unwrap();
         assert_eq!((fake.keys(b'd'), fake.keys(b'i')), (0, 1), "only the root is left");
+    });
+}
+
+/// Makes `count` open files of `size` bytes, writes one byte at the end of each, and takes their names away.
+async fn sparse_orphans(call: &CallFiles, count: usize, size: u64) -> Vec<OpenFile> {
+    let how = tree::Open { create: true, write: true, ..Default::default() };
+    let mut files = Vec::new();
+    for n in 0..count {
+        let file = call.open_file(&format!("f{n}"), how).await.unwrap();
+        call.run(|tx| chunks::resize(tx, file.id, size)).await.unwrap();
+        call.write_at(file.id, At::Offset(size - 1), b"!").await.unwrap();
+        call.unlink(&format!("f{n}")).await.unwrap();
+        files.push(file);
+    }
+    files
+}
+
+#[test]
+fn erasing_sparse_files_costs_what_they_hold_and_not_what_they_measure() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        let files = sparse_orphans(&call, 50, MAX_FILE).await;
+        call.sync().await.unwrap();
+        assert_eq!(fake.keys(b'c'), 50);
+        let before = fake.commits();
+        let mut most = 0;
+        for file in files {
+            drop(file);
+            most = most.max(call.call.cache.bytes().0);
+        }
+        call.sync().await.unwrap();
+        assert_eq!((fake.keys(b'i'), fake.keys(b'c'), fake.keys(b'o')), (1, 0, 0));
+        assert!(most < 12 << 20, "{most} bytes were kept");
+        let written: usize = fake.commits.lock().unwrap()[before..].iter().sum();
+        assert!(written <= 2 * 50 + 3, "{written} records for 50 inodes and 50 chunks");
+        // Cutting touches only what is there as well.
+        let how = tree::Open { create: true, write: true, ..Default::default() };
+        let file = call.open_file("f", how).await.unwrap();
+        call.run(|tx| chunks::resize(tx, file.id, MAX_FILE)).await.unwrap();
+        call.sync().await.unwrap();
+        call.run(|tx| chunks::resize(tx, file.id, 1)).await.unwrap();
+        call.sync().await.unwrap();
+        assert_eq!(fake.commits.lock().unwrap().last(), Some(&1), "the inode");
+    });
+}
+
+#[test]
+fn garbage_is_erased_a_bounded_part_at_a_time() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        let files = sparse_orphans(&call, 3, MAX_FILE).await;
+        call.sync().await.unwrap();
+        fake.set(&fake.lazy, true);
+        drop(files);
+        assert_eq!(fake.tasks.lock().unwrap().len(), 1, "one task erases everything");
+        let mut task = fake.tasks.lock().unwrap().pop().unwrap();
+        let mut parts = 0;
+        while poll_once(&mut task).await.is_none() {
+            parts += 1;
+        }
+        assert!(parts >= 3 * 32, "it let others run {parts} times");
+        fake.set(&fake.lazy, false);
+        call.sync().await.unwrap();
+        assert_eq!((fake.keys(b'i'), fake.keys(b'c'), fake.keys(b'o')), (1, 0, 0));
+    });
+}
+
+#[test]
+fn garbage_of_a_crash_half_way_is_erased_after_the_restart() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        let files = sparse_orphans(&call, 3, 256 << 20).await;
+        call.sync().await.unwrap();
+        fake.set(&fake.lazy, true);
+        drop(files);
+        let mut task = fake.tasks.lock().unwrap().pop().unwrap();
+        for _ in 0..10 {
+            assert!(poll_once(&mut task).await.is_none());
+        }
+        fake.set(&fake.lazy, false);
+        call.sync().await.unwrap();
+        assert!(fake.keys(b'o') == 1 && fake.keys(b'i') > 1, "it is under way");
+        let records = fake.records.lock().unwrap().clone();
+        let after = Arc::new(Fake { records: Mutex::new(records), ..Default::default() });
+        let call = after.restart();
+        assert_eq!(call.names(".").await.unwrap(), Vec::<String>::new());
+        call.sync().await.unwrap();
+        assert_eq!((after.keys(b'i'), after.keys(b'c'), after.keys(b'o')), (1, 0, 0));
+    });
+}
+
+#[test]
+fn a_writer_waits_for_room_before_its_change_is_applied() {
+    block_on(async {
+        let fake = Fake::new();
+        let cache: Arc<Cache> = Arc::default();
+        let call = fake.call(cache.clone());
+        let how = tree::Open { create: true, write: true, ..Default::default() };
+        let file = call.open_file("f", how).await.unwrap();
+        fake.set(&fake.lazy, true);
+        let block = Bytes::from(pattern(MAX_TRANSFER, 1));
+        let mut writers = Vec::new();
+        for n in 0..200 {
+            let (call, block, id) = (call.clone(), block.clone(), file.id);
+            let at = At::Offset(n * MAX_TRANSFER as u64);
+            let mut writer = Box::pin(async move { call.run(|tx| chunks::write(tx, id, at, &block)).await });
+            if poll_once(&mut writer).await.is_none() {
+                writers.push(writer);
+            }
+        }
+        let (_, dirty) = cache.bytes();
+        assert!(dirty < (2 << 20) + 2 * MAX_TRANSFER, "{dirty} bytes wait for a commit");
+        fake.set(&fake.lazy, false);
+        fake.run_tasks();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let size = call.run(|tx| Ok(tx.inode(file.id)?.body)).await.unwrap();
+        assert_eq!(size, super::record::Body::File { size: 200 * MAX_TRANSFER as u64 });
+    });
+}
+
+#[test]
+fn in_a_full_store_deleting_makes_room() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        fake.set(&fake.full, true);
+        let failed = call.write_file("f", &pattern(4 << 20, 1)).await;
+        assert!(matches!(failed, Err(FsError::Storage(StorageFailure::Full))));
+        assert!(matches!(call.make_directory("d").await, Err(FsError::Storage(StorageFailure::Full))));
+        call.unlink("f").await.unwrap();
+        assert!(call.call.cache.bytes().1 < 1 << 20);
+        call.make_directory("d").await.unwrap();
+        fake.set(&fake.full, false);
+        call.sync().await.unwrap();
+        assert_eq!(fake.restart().names(".").await.unwrap(), ["d"]);
+    });
+}
+
+#[test]
+fn once_abandoned_nothing_is_written_until_a_call_starts() {
+    block_on(async {
+        let fake = Fake::new();
+        let cache: Arc<Cache> = Arc::default();
+        let call = fake.call(cache.clone());
+        let files = sparse_orphans(&call, 3, MAX_FILE).await;
+        call.sync().await.unwrap();
+        call.write_file("left", b"behind").await.unwrap();
+        fake.set(&fake.lazy, true);
+        drop(files);
+        drop(call);
+        fake.set(&fake.lazy, false);
+        // It needs no store that takes what was left behind.
+        fake.set(&fake.broken, true);
+        cache.abandon().await;
+        fake.set(&fake.broken, false);
+        let commits = fake.commits();
+        fake.run_tasks();
+        assert_eq!(fake.commits(), commits);
+        // The app was kept after all.
+        let call = fake.call(cache);
+        assert_eq!(call.read_file("left").await.unwrap(), b"behind");
+        call.sync().await.unwrap();
+        assert_eq!((fake.keys(b'i'), fake.keys(b'o')), (2, 0));
+    });
+}
+
+#[test]
+fn abandoning_waits_for_the_commit_under_way() {
+    block_on(async {
+        let fake = Fake::new();
+        let cache: Arc<Cache> = Arc::default();
+        let call = fake.call(cache.clone());
+        call.write_file("f", b"1").await.unwrap();
+        fake.set(&fake.lazy, true);
+        let mut sync = Box::pin(call.sync());
+        assert!(poll_once(&mut sync).await.is_none());
+        let mut abandon = Box::pin(cache.abandon());
+        assert!(poll_once(&mut abandon).await.is_none());
+        fake.run_tasks();
+        assert!(poll_once(&mut abandon).await.is_some());
     });
 }
 
