@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::record::{AppRecord, Code, DataKey, Names};
 use super::registry::{self, MAX_ARTIFACT};
-use super::{Control, Known, identities};
+use super::{Control, Data, Known, identities};
 use crate::catalog::State;
 use crate::gate::{Closed, Gate};
 use crate::refusal::Refusal;
@@ -60,7 +60,7 @@ impl Control {
             |old: &&Known| matches!(old.state, State::Damaged(_)) && old.has_code(&record.code_hash);
         let old_record = old.as_ref().filter(|old| !rewrite(old)).and_then(|old| old.record.as_ref());
         let closed = match &old {
-            Some(old) => self.close_gate(old).await?,
+            Some(old) => self.close_gate(old, if keep { Data::Kept } else { Data::Erased }).await?,
             None => None,
         };
         self.registry.put(&record, &sealed_copy, old_record, !keep).await?;

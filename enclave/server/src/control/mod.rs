@@ -91,6 +91,13 @@ impl Known {
     }
 }
 
+/// What becomes of an app's data when the app goes.
+#[derive(Clone, Copy)]
+enum Data {
+    Kept,
+    Erased,
+}
+
 /// What the workers need of a booted enclave. The services of each worker are made of it.
 #[derive(Clone)]
 pub struct Booted {
@@ -124,7 +131,7 @@ impl Control {
 
     async fn unload(&mut self, name: &str) -> Result<Option<Change>, Refusal> {
         let Some(known) = self.apps.get(name) else { return Ok(None) };
-        let closed = self.close_gate(known).await?;
+        let closed = self.close_gate(known, Data::Erased).await?;
         let record = known.record.clone();
         let mut apps = self.apps.clone();
         apps.remove(name);
@@ -149,8 +156,8 @@ impl Control {
             .map_err(|error| Refusal::new(error.code(), error.to_string()))
     }
 
-    /// Waits until no call of the app runs and nothing of one is left to store, and keeps new ones waiting.
-    async fn close_gate(&self, known: &Known) -> Result<Option<Closed>, Refusal> {
+    /// Waits until no call of the app runs and none stores anything any more, and keeps new ones waiting.
+    async fn close_gate(&self, known: &Known, data: Data) -> Result<Option<Closed>, Refusal> {
         let State::Ready(app, gate) = &known.state else { return Ok(None) };
         let closed = crate::timeout::within(&self.handle, limits::DRAIN_TIME, gate.close()).await;
         let closed = closed.ok_or_else(|| {
@@ -160,9 +167,14 @@ impl Control {
                 format!("calls of app {name:?} are still running; try again when they have ended"),
             )
         })?;
-        // Nothing that a call left behind is written after its records are erased.
-        let host = CallHost { handle: self.handle.clone(), backend: Arc::clone(&self.backend) };
-        app.settle(&host).await.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        match data {
+            // What cannot be stored must not stand in the way.
+            Data::Erased => app.abandon().await,
+            Data::Kept => {
+                let host = CallHost { handle: self.handle.clone(), backend: Arc::clone(&self.backend) };
+                app.settle(&host).await.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+            }
+        }
         Ok(Some(closed))
     }
 
