@@ -96,8 +96,8 @@ mod tests {
         assert_eq!(code["native_artifacts"], "nobody");
         assert_eq!(egress_ca_bundle(&closed).unwrap().value(), &LeafValue::Raw(b"mozilla".to_vec()));
         assert_ne!(
-            platform(Kind::Native, "writable").unwrap().value_hash(),
-            platform(Kind::Sgx, "writable").unwrap().value_hash()
+            platform(Kind::Native, "write-xor-execute").unwrap().value_hash(),
+            platform(Kind::Sgx, "write-xor-execute").unwrap().value_hash()
         );
     }
 }

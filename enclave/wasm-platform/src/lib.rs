@@ -22,3 +22,4 @@ pub use artifact::ArtifactError;
 pub use machine::{LoadError, Machine, Sizes, StartError, Usage};
 pub use memory::OutOfGuestMemory;
 pub use stack::{OutOfStacks, STACK_BYTES, StackWatch, WASM_STACK_BYTES};
+pub use sys::CODE_PAGES;

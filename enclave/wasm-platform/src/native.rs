@@ -5,6 +5,9 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
+/// How pages of native code are protected while they run, as the `core.platform` leaf says it.
+pub const CODE_PAGES: &str = "write-xor-execute";
+
 /// The granularity of page permissions.
 pub(crate) fn page_size() -> usize {
     rustix::param::page_size()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use enclave_access::{Policy, PolicyError, leaves};
 use enclave_platform::Platform;
 use enclave_ratls::{Authority, AuthorityError, Identities, IdentityError, SealedAuthorityError, Settings};
-use enclave_runtime::{ARTIFACT_TARGET, ENGINE, ENGINE_VERSION, Runtime, Sizes, StartError};
+use enclave_runtime::{ARTIFACT_TARGET, CODE_PAGES, ENGINE, ENGINE_VERSION, Runtime, Sizes, StartError};
 use enclave_sealed_store::{Backend, OpenError, Store, StoreError};
 use enclave_wasi::EgressTls;
 use enclave_worker::{Handle, LogLevel};
@@ -173,9 +173,6 @@ impl Control {
         }
     }
 }
-
-/// Whether code pages can be written while they run; with the pools of this build they can.
-const CODE_PAGES: &str = "writable";
 
 async fn authority(
     platform: &dyn Platform,
