@@ -148,6 +148,26 @@ impl HostProcess {
         self.wait()
     }
 
+    /// As [`stop`](Self::stop), and gives all it printed.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop).
+    pub fn stop_with_output(self) -> Result<String> {
+        let lines = self.lines.clone();
+        let readers = Arc::downgrade(&lines);
+        self.stop()?;
+        // The threads that read its output end with it; each holds the text until then.
+        let until = Instant::now() + PATIENCE;
+        while readers.strong_count() > 1 {
+            if Instant::now() > until {
+                bail!("the host's output does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let output = text(&lines).clone();
+        Ok(output)
+    }
+
     /// Waits until it ends by itself or by a signal from outside.
     ///
     /// # Errors

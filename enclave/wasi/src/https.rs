@@ -20,7 +20,7 @@ use wasmtime_wasi_io::bytes::Bytes;
 
 use crate::bindings::privasys::enclave_os::https as wit;
 use crate::egress::EgressPolicy;
-use crate::{LogLevel, WasiCtx};
+use crate::{StandardStream, WasiCtx};
 
 const MAX_URL: usize = 8 << 10;
 const MAX_HEADERS: usize = 100;
@@ -63,8 +63,8 @@ impl wit::Host for WasiCtx {
             Ok(response) => response.status.to_string(),
             Err(error) => error.code.to_owned(),
         };
-        let app = self.args.first().map_or("", String::as_str);
-        self.host.log(LogLevel::Info, app, &format!("https egress: {line} -> {outcome}"));
+        // Method and status come from inside TLS: they go where the application's own lines may go.
+        self.log.line(StandardStream::Out, &format!("https egress: {line} -> {outcome}"));
         Ok(result.map_err(|error| error.to_string()))
     }
 }

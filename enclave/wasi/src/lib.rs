@@ -60,6 +60,7 @@ pub struct WasiCtx {
     env: Arc<[(String, String)]>,
     args: Arc<[String]>,
     egress: Arc<EgressPolicy>,
+    log: Arc<dyn LogSink>,
     stdout: cli::Lines,
     stderr: cli::Lines,
 }
@@ -77,7 +78,8 @@ impl WasiCtx {
             args: params.args,
             egress: params.egress,
             stdout: cli::Lines::new(StandardStream::Out, params.log.clone()),
-            stderr: cli::Lines::new(StandardStream::Err, params.log),
+            stderr: cli::Lines::new(StandardStream::Err, params.log.clone()),
+            log: params.log,
         }
     }
 
