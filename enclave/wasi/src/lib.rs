@@ -28,7 +28,6 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 
 pub use cli::{Exit, LogSink, StandardStream};
 pub use egress::{EgressError, EgressPolicy, EgressTls};
-pub(crate) use enclave_worker::LogLevel;
 pub use filesystem::{Filesystem, StorageFailure};
 
 /// Live handles (descriptors, streams, pollables and what they refer to) in one call.
