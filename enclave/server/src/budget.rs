@@ -1,4 +1,4 @@
-//! How many bytes may clients make the enclave hold before a command is complete?
+//! How many bytes may clients make the enclave hold?
 //!
 //! One budget for all connections of all workers. A connection keeps a small allowance of its own for
 //! free, so that a few large uploads cannot shut out ordinary calls.
@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The whole enclave's allowance for bytes of unfinished requests.
+/// The whole enclave's allowance for bytes of requests and of answers that are not taken yet.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Shared>);
 
@@ -18,7 +18,7 @@ struct Shared {
 
 /// The budget is used up: not the client's fault, and worth trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the enclave holds as many unfinished uploads as it can; try again in a moment")]
+#[error("the enclave holds as many unfinished requests and untaken answers as it can; try again in a moment")]
 pub struct Overloaded;
 
 impl Budget {
@@ -82,10 +82,46 @@ impl Drop for Share {
     }
 }
 
+/// A bounded number of places that are taken and given back.
+#[derive(Clone, Debug)]
+pub(crate) struct Permits(Arc<AtomicUsize>);
+
+impl Permits {
+    pub(crate) fn new(count: usize) -> Permits {
+        Permits(Arc::new(AtomicUsize::new(count)))
+    }
+
+    /// `None`: all are taken.
+    pub(crate) fn take(&self) -> Option<Permit> {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1)).ok()?;
+        Some(Permit(self.0.clone()))
+    }
+}
+
+/// Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<AtomicUsize>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn permits_are_as_many_as_they_are_and_come_back() {
+        let permits = Permits::new(2);
+        let first = permits.take().unwrap();
+        let _second = permits.clone().take().unwrap();
+        assert!(permits.take().is_none());
+        drop(first);
+        assert!(permits.take().is_some());
+    }
 
     #[test]
     fn an_allowance_costs_nothing_and_the_rest_is_shared() {

@@ -4,18 +4,23 @@ use boundary_wire::client::{Call, Command, Envelope, Load, Reply};
 use enclave_access::{Operation, decide};
 use enclave_runtime::CallHost;
 
+use crate::budget::Share;
 use crate::catalog::State;
 use crate::control::Job;
+use crate::limits;
 use crate::refusal::Refusal;
 use crate::session::Session;
 
-/// Carries an envelope out. Failures are answers, too.
-pub(crate) async fn run(session: &Session, envelope: Envelope) -> Reply {
+/// Carries an envelope out. Failures are answers, too. `share` covers the envelope; an upload takes it along.
+pub(crate) async fn run(session: &Session, envelope: Envelope, share: &mut Share) -> Reply {
     let auth = envelope.auth.as_ref().map(|token| token.expose());
     let result = match envelope.command {
         Command::Call(call) => self::call(session, &call, auth).await,
         Command::List => list(session, auth),
-        Command::Load(load) => self::load(session, load, auth).await,
+        Command::Load(load) => {
+            let fresh = session.services.budget.share(limits::ALLOWANCE);
+            self::load(session, load, std::mem::replace(share, fresh), auth).await
+        }
         Command::Unload(unload) => self::unload(session, unload.name, auth).await,
         Command::Schema(schema) => self::schema(session, &schema.app, auth),
         Command::Challenge => challenge(session),
@@ -43,6 +48,11 @@ pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> 
             }
             // The app is being replaced or unloaded: look again when that is done.
             Err(changed) => {
+                let _permit = services.waiting.take().ok_or_else(|| {
+                    let message =
+                        "too many calls wait for apps that are being replaced; try again in a moment";
+                    Refusal::new("overloaded", message)
+                })?;
                 let _gone = changed.await.is_err();
             }
         }
@@ -69,6 +79,7 @@ pub(crate) fn schema(session: &Session, name: &str, auth: Option<&str>) -> Resul
 pub(crate) async fn load(
     session: &Session,
     mut load: Box<Load>,
+    share: Share,
     auth: Option<&str>,
 ) -> Result<Reply, Refusal> {
     let services = &session.services;
@@ -76,7 +87,7 @@ pub(crate) async fn load(
     session.enclave_only()?;
     let bytes = std::mem::take(&mut load.bytes);
     let artifact = enclave_access::code_policy::approve(&services.policy, &grant, bytes)?;
-    let (app, change) = services.control.ask(|done| Job::Load { load, artifact, done }).await?;
+    let (app, change) = services.control.ask(|done| Job::Load { load, artifact, share, done }).await?;
     session.accept_own_change(&change);
     Ok(Reply::Loaded { app })
 }

@@ -9,6 +9,7 @@ use enclave_worker::Handle;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
+use crate::budget::{Overloaded, Share};
 use crate::commands;
 use crate::limits;
 use crate::refusal::Refusal;
@@ -22,14 +23,20 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, 
     let mut buffer = vec![0; limits::RECORD];
     let mut deadline = None;
     loop {
-        let Some(read) = read(session, stream, &mut buffer, &decoder, deadline).await else { return };
+        let Some(read) = read(session, stream, &mut share, &mut buffer, &decoder, deadline).await else {
+            return;
+        };
         let mut input = buffer.get(..read).unwrap_or_default();
         while !input.is_empty() {
+            let held = decoder.held_bytes();
             let fed = decoder.feed(input);
             input = input.get(fed.consumed..).unwrap_or_default();
-            if let Err(overloaded) = share.cover(decoder.held_bytes().max(held_by(&fed.decoded))) {
+            // Until its answer is there, a command counts as what its frame took.
+            let beside = held_by(&fed.decoded, held, fed.consumed);
+            if let Err(overloaded) = share.cover(decoder.held_bytes().max(beside)) {
                 session.close();
-                write(session, stream, Refusal::from(overloaded).into_reply(), decoder.is_wrapped()).await;
+                let reply = Refusal::from(overloaded).into_reply();
+                write(session, stream, &mut share, reply, decoder.is_wrapped()).await;
                 return;
             }
             let (reply, wrapped) = match fed.decoded {
@@ -37,7 +44,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, 
                 Some(Ok(Frame::Ping)) => (Reply::Pong, false),
                 Some(Ok(Frame::Healthz)) => (Reply::Healthz, false),
                 Some(Ok(Frame::Envelope { envelope, wrapped })) => {
-                    (commands::run(session, envelope).await, wrapped)
+                    (commands::run(session, envelope, &mut share).await, wrapped)
                 }
                 Some(Err(bad)) => {
                     if bad.fatal {
@@ -46,7 +53,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, 
                     (Reply::error(bad.error.code(), bad.error.to_string()), bad.wrapped)
                 }
             };
-            if !write(session, stream, reply, wrapped).await || session.is_closing() {
+            if !write(session, stream, &mut share, reply, wrapped).await || session.is_closing() {
                 return;
             }
         }
@@ -64,6 +71,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, 
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     session: &Session,
     stream: &mut S,
+    share: &mut Share,
     buffer: &mut [u8],
     decoder: &FrameDecoder,
     deadline: Option<Monotonic>,
@@ -87,37 +95,110 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         None => {
             if !decoder.is_idle() {
                 let late = Refusal::new("timeout", "the rest of the frame did not arrive in time");
-                write(session, stream, late.into_reply(), decoder.is_wrapped()).await;
+                write(session, stream, share, late.into_reply(), decoder.is_wrapped()).await;
             }
             None
         }
     }
 }
 
-/// Writes an answer; one that fits goes as one TLS record. `false`: the client does not take it.
+/// Writes an answer; one that fits goes as one TLS record. `false`: the client does not take it, or not fast
+/// enough.
 async fn write<S: AsyncWrite + Unpin>(
     session: &Session,
     stream: &mut S,
+    share: &mut Share,
     reply: Reply,
     wrapped: bool,
 ) -> bool {
-    let frame = encode_reply(&reply, wrapped);
-    for record in frame.chunks(limits::RECORD) {
-        let sent = within(&session.handle, limits::WRITE_TIME, stream.write_all(record)).await;
-        if !matches!(sent, Some(Ok(()))) {
-            return false;
+    let frame = encode(share, reply, wrapped);
+    let sent = within(&session.handle, limits::write_time(frame.len()), async {
+        for record in frame.chunks(limits::RECORD) {
+            stream.write_all(record).await?;
         }
-    }
-    matches!(within(&session.handle, limits::WRITE_TIME, stream.flush()).await, Some(Ok(())))
+        stream.flush().await
+    });
+    let taken = matches!(sent.await, Some(Ok(())));
+    drop(frame);
+    // Nothing is held between two frames.
+    let _shrinks = share.cover(0).is_ok();
+    taken
 }
 
-/// What a complete frame keeps beside the decoder.
-fn held_by(decoded: &Option<Decoded>) -> usize {
+/// The frame of an answer, covered by `share`; in place of one that does not fit, that it does not.
+fn encode(share: &mut Share, reply: Reply, wrapped: bool) -> Vec<u8> {
+    let frame = encode_reply(&reply, wrapped);
+    drop(reply);
+    match share.cover(frame.capacity()) {
+        Ok(()) => frame,
+        Err(Overloaded) => encode_reply(&Refusal::from(Overloaded).into_reply(), wrapped),
+    }
+}
+
+/// Memory of a complete command, whose frame held `held` bytes before its last `consumed` ones.
+fn held_by(decoded: &Option<Decoded>, held: usize, consumed: usize) -> usize {
     match decoded {
         Some(Ok(Frame::Envelope { envelope, .. })) => match &envelope.command {
-            Command::Load(load) => load.bytes.capacity(),
-            _ => 0,
+            Command::Load(load) => held.max(load.bytes.capacity()),
+            _ => held.saturating_add(consumed.saturating_mul(limits::JSON_COST)),
         },
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Budget;
+
+    /// The most that the decoder held, and what the complete command counts as.
+    fn decode(frame: &[u8]) -> (usize, usize) {
+        let mut decoder = FrameDecoder::new(Limits::default());
+        let bytes = [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], frame].concat();
+        let mut most = 0;
+        for piece in bytes.chunks(limits::RECORD) {
+            let held = decoder.held_bytes();
+            most = most.max(held);
+            let fed = decoder.feed(piece);
+            assert_eq!(fed.consumed, piece.len());
+            if fed.decoded.is_some() {
+                assert!(matches!(fed.decoded, Some(Ok(_))), "{:?}", fed.decoded);
+                return (most, held_by(&fed.decoded, held, fed.consumed));
+            }
+        }
+        unreachable!("the frame is complete");
+    }
+
+    #[test]
+    fn a_command_counts_until_it_has_run() {
+        let text = "x".repeat(100_000);
+        let call = format!(r#"{{"wasm_call":{{"app":"a","function":"f","params":["{text}"]}}}}"#);
+        let (most, counted) = decode(call.as_bytes());
+        assert!(most > 90_000 && counted >= most, "{most} {counted}");
+        let small = br#"{"wasm_call":{"app":"a","function":"f","params":[1,2,3]}}"#;
+        let (_, counted) = decode(small);
+        assert!((1..=limits::ALLOWANCE).contains(&counted), "{counted}");
+    }
+
+    #[test]
+    fn an_answer_is_covered_until_it_is_taken() {
+        let budget = Budget::new(100_000);
+        let mut share = budget.share(1000);
+        let reply = |size| Reply::error("trap", "x".repeat(size));
+        let frame = encode(&mut share, reply(50_000), false);
+        assert!(frame.len() > 50_000 && budget.free() <= 100_000 + 1000 - frame.len());
+        let mut second = budget.share(1000);
+        let refused = encode(&mut second, reply(90_000), false);
+        assert!(refused.len() < 500 && String::from_utf8_lossy(&refused).contains("\"overloaded\""));
+        drop((share, frame));
+        assert!(encode(&mut second, reply(90_000), false).len() > 90_000);
+    }
+
+    #[test]
+    fn the_time_to_take_an_answer_is_for_all_of_it() {
+        let record = limits::write_time(limits::RECORD);
+        assert_eq!(record, limits::WRITE_TIME);
+        let most = 64 * 1024 * 1024;
+        assert!(limits::write_time(most) < record * 20, "and not for each record");
     }
 }

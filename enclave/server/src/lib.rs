@@ -68,6 +68,8 @@ pub(crate) struct Services {
     pub(crate) budget: Budget,
     pub(crate) control: control::Mailbox,
     pub(crate) backend: Arc<dyn Backend>,
+    /// For calls that wait at a gate.
+    pub(crate) waiting: budget::Permits,
 }
 
 /// Serves the connections of one worker.
@@ -80,7 +82,9 @@ impl Server {
     /// A server on the worker of `handle`, whose records go through `backend`.
     pub fn new(booted: Booted, handle: Handle, backend: Arc<dyn Backend>) -> Server {
         let Booted { policy, identities, catalog, info, budget, mailbox } = booted;
-        let services = Services { policy, identities, catalog, info, budget, control: mailbox, backend };
+        let waiting = budget::Permits::new(limits::WAITING_CALLS);
+        let services =
+            Services { policy, identities, catalog, info, budget, control: mailbox, backend, waiting };
         Server { services: Arc::new(services), handle }
     }
 

@@ -12,8 +12,12 @@ pub(crate) const IDLE_TIME: Duration = Duration::from_secs(300);
 pub(crate) const STALL_TIME: Duration = Duration::from_secs(30);
 /// For a whole request to arrive.
 pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(900);
-/// For the client to take one piece of an answer.
+/// For the client to take an answer, however short.
 pub(crate) const WRITE_TIME: Duration = Duration::from_secs(60);
+/// Bytes per second that a client takes of its answers at least, [`WRITE_TIME`] beside.
+pub(crate) const WRITE_RATE: u64 = 64 * 1024;
+/// An answer of HTTP up to this size is outside the budget.
+pub(crate) const SMALL_ANSWER: usize = 4 * 1024;
 /// For the last bytes and the close of TLS.
 pub(crate) const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// What is read from TLS, and written to it, at a time: the content of one TLS record (RFC 8446 §5.1).
@@ -42,11 +46,20 @@ pub(crate) const LOCAL_RESETS: usize = 64;
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 /// See [`STREAM_WINDOW`].
 pub(crate) const CONNECTION_WINDOW: u32 = 512 * 1024;
-/// Jobs that wait for the control thread.
+/// Jobs of the control thread, under way and waiting.
 pub(crate) const JOBS: usize = 64;
-/// Bytes of unfinished requests of all connections.
+/// Calls per worker that wait for their app to be replaced or unloaded.
+pub(crate) const WAITING_CALLS: usize = 256;
+/// Bytes of requests and of answers not yet taken, of all connections.
 pub(crate) const BUDGET: usize = 256 * 1024 * 1024;
 /// For the running calls of an app to end before it is replaced or unloaded.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// The longest time limit of a call.
 pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;
+/// Parsed JSON takes at most this many bytes of memory for each byte of its text.
+pub(crate) const JSON_COST: usize = 32;
+
+/// For the client to take an answer of `bytes`, or all the answers of a connection together.
+pub(crate) fn write_time(bytes: usize) -> Duration {
+    WRITE_TIME.saturating_add(Duration::from_secs(bytes as u64 / WRITE_RATE))
+}

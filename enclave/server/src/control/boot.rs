@@ -10,7 +10,6 @@ use enclave_runtime::{ARTIFACT_TARGET, CODE_PAGES, ENGINE, ENGINE_VERSION, Runti
 use enclave_sealed_store::{Backend, OpenError, Store, StoreError};
 use enclave_wasi::EgressTls;
 use enclave_worker::{Handle, LogLevel};
-use futures_channel::mpsc;
 
 use super::record::{AppRecord, DataKey};
 use super::registry::{Registry, StoreFault};
@@ -97,7 +96,7 @@ impl Control {
             .map_err(|error| BootError::Egress(error.to_string()))?;
         let runtime = Arc::new(Runtime::new(&*platform, egress, Sizes::default())?);
 
-        let (sender, jobs) = mpsc::channel(limits::JOBS);
+        let (mailbox, jobs) = Mailbox::new(limits::JOBS);
         let info = Info {
             version: env!("CARGO_PKG_VERSION"),
             platform: platform.kind(),
@@ -128,7 +127,7 @@ impl Control {
             catalog,
             info: Arc::new(info),
             budget: Budget::new(limits::BUDGET),
-            mailbox: Mailbox(sender),
+            mailbox,
         };
         Ok((control, booted))
     }

@@ -5,21 +5,20 @@
 
 mod boot;
 mod load;
+mod mailbox;
 mod record;
 mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use boundary_wire::client::{AppInfo, Load};
-use enclave_access::{ApprovedArtifact, Policy};
+use boundary_wire::client::AppInfo;
+use enclave_access::Policy;
 use enclave_platform::Platform;
 use enclave_ratls::{AppIdentity, Change, Identities};
 use enclave_runtime::{CallHost, Runtime};
 use enclave_sealed_store::{Backend, Store};
 use enclave_worker::Handle;
-use futures_channel::{mpsc, oneshot};
-use futures_lite::StreamExt;
 
 use crate::catalog::{Catalog, Entry, State};
 use crate::gate::Closed;
@@ -27,41 +26,11 @@ use crate::refusal::Refusal;
 use crate::{Info, limits};
 
 pub use boot::BootError;
+pub(crate) use mailbox::{Job, Mailbox};
 pub(crate) use registry::MAX_ARTIFACT;
 
 use record::AppRecord;
 use registry::Registry;
-
-/// What workers ask of the control thread.
-pub(crate) enum Job {
-    /// Load an app, or replace it.
-    Load { load: Box<Load>, artifact: ApprovedArtifact, done: Done<(AppInfo, Change)> },
-    /// Unload an app; `None`: there is none of that name.
-    Unload { name: String, done: Done<Option<Change>> },
-    /// Use the certificates that an operator made for the enclave CA.
-    InstallCa { chain_pem: String, done: Done<Change> },
-}
-
-type Done<T> = oneshot::Sender<Result<T, Refusal>>;
-
-/// The way to the control thread. The thread ends its work when all of these are gone.
-#[derive(Clone)]
-pub(crate) struct Mailbox(mpsc::Sender<Job>);
-
-impl Mailbox {
-    /// Asks and waits for the answer. The outer error: nobody is there to answer.
-    pub(crate) async fn ask<T>(&self, job: impl FnOnce(Done<T>) -> Job) -> Result<T, Refusal> {
-        let (done, answer) = oneshot::channel();
-        self.0.clone().try_send(job(done)).map_err(|error| {
-            if error.is_full() {
-                Refusal::new("overloaded", "too many changes are waiting already; try again in a moment")
-            } else {
-                Refusal::new("stopping", "the enclave is stopping")
-            }
-        })?;
-        answer.await.unwrap_or_else(|_| Err(Refusal::new("stopping", "the enclave is stopping")))
-    }
-}
 
 /// The state of the control thread.
 pub struct Control {
@@ -74,7 +43,7 @@ pub struct Control {
     identities: Arc<Identities>,
     catalog: Arc<Catalog>,
     apps: BTreeMap<String, Known>,
-    jobs: mpsc::Receiver<Job>,
+    jobs: mailbox::Jobs,
 }
 
 /// An app, as the control thread knows it.
@@ -115,10 +84,10 @@ impl Control {
     /// # Errors
     /// When the store could not be closed in order; what was acknowledged is safe all the same.
     pub async fn run(mut self) -> Result<(), String> {
-        while let Some(job) = self.jobs.next().await {
+        while let Some((job, _permit)) = self.jobs.next().await {
             // Who no longer waits for the answer gets none.
             match job {
-                Job::Load { load, artifact, done } => {
+                Job::Load { load, artifact, share: _share, done } => {
                     let result = self.load(&load, artifact).await;
                     drop(done.send(result));
                 }

@@ -1,7 +1,8 @@
 //! From a request to its answer.
 
+use std::sync::Arc;
+
 use boundary_wire::client::{Call, Load, Params, Reply, encode_text};
-use bytes::Bytes;
 use enclave_access::{Operation, decide};
 use enclave_ratls::Scope;
 use http::header::{self, HeaderName, HeaderValue};
@@ -11,19 +12,20 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::body::{Body, extend};
+use super::held::{Answers, Content};
 use super::multipart::{Event, Multipart, MultipartError};
 use super::path::{self, Path, PathError};
 use super::routes::{self, Found, Route};
-use super::{Request, Response, options, problem};
+use super::{Answer, Request, Response, options, problem};
 use crate::control::{Job, MAX_ARTIFACT};
 use crate::refusal::{Refusal, unknown_app};
 use crate::session::Session;
 use crate::{catalog, commands, limits};
 
-/// Answers one request.
-pub(super) async fn answer(session: &Session, request: Request) -> Response {
+/// Answers one request. The answer counts against the budget until the client has taken it.
+pub(super) async fn answer(session: &Session, answers: &Arc<Answers>, request: Request) -> Answer {
     let version = request.version();
-    let mut response = match respond(session, request).await {
+    let response = match respond(session, request).await {
         Ok(response) => response,
         Err(Failure::Refused(refusal)) => problem::problem(&refusal),
         Err(Failure::Method(methods)) => {
@@ -36,6 +38,7 @@ pub(super) async fn answer(session: &Session, request: Request) -> Response {
             response
         }
     };
+    let mut response = hold(session, answers, response);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
@@ -43,6 +46,20 @@ pub(super) async fn answer(session: &Session, request: Request) -> Response {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+fn hold(session: &Session, answers: &Arc<Answers>, response: Response) -> Answer {
+    let (budget, now) = (&session.services.budget, session.handle.monotonic());
+    let (head, content) = response.into_parts();
+    match answers.hold(budget, now, content) {
+        Ok(bytes) => http::Response::from_parts(head, Full::new(bytes)),
+        Err(overloaded) => {
+            let (head, content) = problem::problem(&overloaded.into()).into_parts();
+            // A problem as short as this one is outside the budget.
+            let bytes = answers.hold(budget, now, content).unwrap_or_default();
+            http::Response::from_parts(head, Full::new(bytes))
+        }
+    }
 }
 
 enum Failure {
@@ -158,7 +175,7 @@ async fn operate(
         }
         Route::Manifest => manifest(session, auth),
         Route::Proof => proof(session, name, auth),
-        Route::OpenApi => Ok(typed(crate::OPENAPI.as_bytes().to_vec(), "application/json")),
+        Route::OpenApi => Ok(typed(Content::Static(crate::OPENAPI), "application/json")),
         Route::List => commands::list(session, auth).map(reply),
         Route::Describe => commands::describe(session, name, auth).map(|shown| json_value(&shown)),
         Route::Schema => commands::schema(session, name, auth).map(reply),
@@ -172,7 +189,7 @@ async fn operate(
             let function = names.get(1).cloned().unwrap_or_default();
             session.in_scope(name)?;
             let (bytes, mut share) = Body::new(session, body, limits::MAX_JSON)?.read_all().await?;
-            share.cover(bytes.capacity().saturating_add(bytes.len().saturating_mul(JSON_COST)))?;
+            share.cover(bytes.capacity().saturating_add(bytes.len().saturating_mul(limits::JSON_COST)))?;
             let call = Call { app: name.to_owned(), function, params: params(&bytes)? };
             drop(bytes);
             commands::call(session, &call, auth).await.map(reply)
@@ -182,7 +199,7 @@ async fn operate(
             session.enclave_only()?;
             let csr = session.services.identities.csr_pem();
             let csr = csr.map_err(|error| Refusal::new("certificate-failed", error.to_string()))?;
-            Ok(typed(csr.into_bytes(), "application/x-pem-file"))
+            Ok(typed(Content::Made(csr.into_bytes()), "application/x-pem-file"))
         }
         Route::CaInstall => install_ca(session, body, auth).await,
         Route::Attest => Err(commands::attest_not_available()),
@@ -192,9 +209,6 @@ async fn operate(
         }
     }
 }
-
-/// Parsed JSON takes at most this many bytes of memory for each byte of its text.
-const JSON_COST: usize = 32;
 
 fn params(bytes: &[u8]) -> Result<Params, Refusal> {
     if bytes.trim_ascii().is_empty() {
@@ -289,10 +303,10 @@ async fn load(
     let body = Body::new(session, body, MAX_ARTIFACT + limits::MAX_OPTIONS)?;
     let is_form = media.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"));
     // The share covers the component until it is loaded.
-    let (bytes, _share) =
+    let (bytes, share) =
         if is_form { read_form(session, &mut load, media, body).await? } else { body.read_all().await? };
     load.bytes = bytes;
-    commands::load(session, load, auth).await.map(reply)
+    commands::load(session, load, share, auth).await.map(reply)
 }
 
 /// The component is the part `component`; the other parts are options.
@@ -368,15 +382,15 @@ fn bearer(head: &http::request::Parts) -> Option<&str> {
 }
 
 fn reply(reply: Reply) -> Response {
-    typed(encode_text(&reply), "application/json")
+    typed(Content::Made(encode_text(&reply)), "application/json")
 }
 
 fn json_value(value: &serde_json::Value) -> Response {
-    typed(value.to_string().into_bytes(), "application/json")
+    typed(Content::Made(value.to_string().into_bytes()), "application/json")
 }
 
-fn typed(bytes: Vec<u8>, media: &'static str) -> Response {
-    let mut response = Response::new(Full::new(Bytes::from(bytes)));
+fn typed(content: Content, media: &'static str) -> Response {
+    let mut response = Response::new(content);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     response
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod held;
 mod multipart;
 mod options;
 mod path;
@@ -36,6 +37,8 @@ where
         .header_read_timeout(limits::HEAD_TIME)
         .max_buf_size(limits::MAX_HEAD.max(8192))
         .max_headers(limits::MAX_HEADERS)
+        // Without it hyper copies an answer away from what counts it.
+        .writev(true)
         .auto_date_header(false)
         .serve_connection(HyperIo(stream), service(&session, &activity));
     drive(&session, &activity, connection, |connection| connection.graceful_shutdown()).await;
@@ -61,30 +64,34 @@ where
     drive(&session, &activity, connection, |connection| connection.graceful_shutdown()).await;
 }
 
-/// Requests of one connection, to see whether it idles.
+/// Requests of one connection, to see whether it idles or leaves answers lying.
 #[derive(Default)]
 struct Activity {
     begun: AtomicU64,
     ended: AtomicU64,
+    answers: Arc<held::Answers>,
 }
 
 type Request = http::Request<hyper::body::Incoming>;
-type Response = http::Response<http_body_util::Full<bytes::Bytes>>;
+/// An answer that is made.
+type Response = http::Response<held::Content>;
+/// An answer on its way.
+type Answer = http::Response<http_body_util::Full<bytes::Bytes>>;
 
 fn service(
     session: &Arc<Session>,
     activity: &Arc<Activity>,
 ) -> impl hyper::service::Service<
     Request,
-    Response = Response,
+    Response = Answer,
     Error = Infallible,
-    Future: Future<Output = Result<Response, Infallible>> + Send + 'static,
+    Future: Future<Output = Result<Answer, Infallible>> + Send + 'static,
 > + use<> {
     let (session, activity) = (session.clone(), activity.clone());
     service_fn(move |request: Request| {
         let (session, running) = (session.clone(), Running::new(&activity));
         async move {
-            let response = answer::answer(&session, request).await;
+            let response = answer::answer(&session, &running.0.answers, request).await;
             drop(running);
             Ok(response)
         }
@@ -108,17 +115,24 @@ impl Drop for Running {
 }
 
 /// Runs a connection. Ends it in order when it has to close, idles or the worker drains; what does not end
-/// then is dropped.
+/// then is dropped, and so is a connection whose client does not take its answers.
 async fn drive<C: Future>(session: &Session, activity: &Activity, connection: C, end: impl Fn(Pin<&mut C>)) {
     let handle = &session.handle;
     let mut connection = pin!(connection);
     let mut draining = pin!(handle.draining());
     let mut alarm = pin!(handle.sleep(limits::IDLE_TIME));
+    let mut check = pin!(handle.sleep(limits::STALL_TIME));
     let mut seen = 0;
     let mut ending = false;
     poll_fn(|cx| {
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
+        }
+        while check.as_mut().poll(cx).is_ready() {
+            if activity.answers.is_late(handle.monotonic()) {
+                return Poll::Ready(());
+            }
+            check.set(handle.sleep(limits::STALL_TIME));
         }
         let mut stop = session.is_closing() || draining.as_mut().poll(cx).is_ready();
         while alarm.as_mut().poll(cx).is_ready() {

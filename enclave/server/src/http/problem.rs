@@ -1,15 +1,14 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use serde_json::json;
 
+use super::held::Content;
 use crate::refusal::Refusal;
 
 /// The answer to a request that was refused or failed.
-pub(crate) fn problem(refusal: &Refusal) -> Response<Full<Bytes>> {
+pub(super) fn problem(refusal: &Refusal) -> Response<Content> {
     let status = refusal.status();
     let document = json!({
         "type": format!("urn:enclave-os:problem:{}", refusal.code()),
@@ -18,7 +17,7 @@ pub(crate) fn problem(refusal: &Refusal) -> Response<Full<Bytes>> {
         "detail": refusal.message(),
         "code": refusal.code(),
     });
-    let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
+    let mut response = Response::new(Content::Made(document.to_string().into_bytes()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response

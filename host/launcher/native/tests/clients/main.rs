@@ -4,6 +4,7 @@
 
 mod hostile;
 mod support;
+mod untaken;
 
 use std::io::{Read, Write};
 
