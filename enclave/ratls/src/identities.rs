@@ -107,6 +107,16 @@ pub struct Identities {
     current: RwLock<Arc<Snapshot>>,
 }
 
+/// A configuration with its certificates that [`Identities::publish`] makes visible.
+#[must_use = "nothing changes until it is published"]
+pub struct Prepared(Snapshot);
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("state", &self.0.state).finish_non_exhaustive()
+    }
+}
+
 /// One configuration. Replaced as a whole.
 struct Snapshot {
     authority: Authority,
@@ -159,7 +169,33 @@ impl Identities {
     /// # Errors
     /// [`IdentityError`]; everything stays as it was.
     pub fn reconfigure(&self, apps: Vec<AppIdentity>) -> Result<Change, IdentityError> {
-        self.change(|current| (current.authority.clone(), apps))
+        self.prepare(apps).map(|prepared| self.publish(prepared))
+    }
+
+    /// [`Identities::reconfigure`] in two steps: all that can fail, and nothing that is visible.
+    /// One change at a time: what is published between this and [`Identities::publish`] is lost.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn prepare(&self, apps: Vec<AppIdentity>) -> Result<Prepared, IdentityError> {
+        self.next(|current| (current.authority.clone(), apps))
+    }
+
+    /// As [`Identities::prepare`], for [`Identities::use_authority`].
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn prepare_authority(&self, authority: Authority) -> Result<Prepared, IdentityError> {
+        self.next(|current| (authority, current.apps.iter().map(|(app, _)| app.clone()).collect()))
+    }
+
+    /// Makes certificates and manifest say what was prepared.
+    pub fn publish(&self, prepared: Prepared) -> Change {
+        let Prepared(snapshot) = prepared;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let change = Change::between(&current.state, &snapshot.state);
+        *current = Arc::new(snapshot);
+        change
     }
 
     /// Whether [`Identities::reconfigure`] would take these apps: to be asked before anything is stored.
@@ -185,7 +221,7 @@ impl Identities {
     /// # Errors
     /// [`IdentityError`]; everything stays as it was.
     pub fn use_authority(&self, authority: Authority) -> Result<Change, IdentityError> {
-        self.change(|current| (authority, current.apps.iter().map(|(app, _)| app.clone()).collect()))
+        self.prepare_authority(authority).map(|prepared| self.publish(prepared))
     }
 
     /// [`Identities::verify_ca`] and [`Identities::use_authority`] at once; what has to be sealed is
@@ -252,20 +288,19 @@ impl Identities {
         Arc::clone(&self.snapshot().state)
     }
 
-    fn change(
+    fn next(
         &self,
         next: impl FnOnce(&Snapshot) -> (Authority, Vec<AppIdentity>),
-    ) -> Result<Change, IdentityError> {
+    ) -> Result<Prepared, IdentityError> {
         // A thread that panicked holds nothing half done here: the enclave ends on a panic anyway.
         let mut last_generation = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
         let (authority, apps) = next(&current);
         let mut generation = *last_generation;
         let snapshot = self.issuer().snapshot(authority, apps, &current.state, &mut generation)?;
+        // Given once, whether it is published or not.
         *last_generation = generation;
-        let change = Change::between(&current.state, &snapshot.state);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
-        Ok(change)
+        Ok(Prepared(snapshot))
     }
 
     fn fresh(&self, authority: &Authority, slot: &Slot) -> Result<Arc<Issued>, IdentityError> {

@@ -24,7 +24,7 @@ mod tls;
 
 pub use authority::{Authority, AuthorityError, SealedAuthorityError};
 pub use chain::InstallError;
-pub use identities::{Identities, Identity, Scope, Settings};
+pub use identities::{Identities, Identity, Prepared, Scope, Settings};
 pub use leaf::Evidence;
 pub use seen::{Change, Seen};
 pub use snapshot::{AppIdentity, IdentityError};

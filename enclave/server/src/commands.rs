@@ -7,6 +7,7 @@ use enclave_runtime::CallHost;
 use crate::budget::Share;
 use crate::catalog::State;
 use crate::control::Job;
+use crate::gate::Cancelled;
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -39,11 +40,12 @@ pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> 
         let (app, gate) = entry.ready()?;
         session.check_fresh(&entry)?;
         match gate.enter() {
-            Ok(_inside) => {
-                let returns = app.call(&host, &call.function, &call.params).await;
+            Ok(inside) => {
+                let returns = inside.run(app.call(&host, &call.function, &call.params)).await;
                 return match returns {
-                    Ok(returns) => Ok(Reply::Ok { returns }),
-                    Err(error) => Err(Refusal::new(error.code(), error.to_string())),
+                    Ok(Ok(returns)) => Ok(Reply::Ok { returns }),
+                    Ok(Err(error)) => Err(Refusal::new(error.code(), error.to_string())),
+                    Err(Cancelled) => Err(app_changing(&call.app)),
                 };
             }
             // The app is being replaced or unloaded: look again when that is done.
@@ -57,6 +59,16 @@ pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> 
             }
         }
     }
+}
+
+fn app_changing(name: &str) -> Refusal {
+    Refusal::new(
+        "app-changing",
+        format!(
+            "app {name:?} is being replaced or unloaded and this call did not end in time: what it did last may be lost; \
+             connect again and repeat it"
+        ),
+    )
 }
 
 pub(crate) fn list(session: &Session, auth: Option<&str>) -> Result<Reply, Refusal> {

@@ -1,8 +1,12 @@
 //! Lets calls of an app in, and keeps them out while its data changes hands.
 
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
+use futures_lite::future;
 
 /// One per running app.
 #[derive(Clone, Default)]
@@ -11,7 +15,9 @@ pub struct Gate(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     passage: Passage,
-    inside: usize,
+    /// Who is inside; each is told once when it has to leave.
+    inside: BTreeMap<u64, Option<oneshot::Sender<()>>>,
+    next: u64,
     /// Told when the gate opens again, or the app is gone.
     outside: Vec<oneshot::Sender<()>>,
     /// Told when nobody is inside.
@@ -28,7 +34,15 @@ enum Passage {
 }
 
 /// A call under way. Dropped when it ends.
-pub(crate) struct Inside(Gate);
+pub(crate) struct Inside {
+    gate: Gate,
+    id: u64,
+    leave: oneshot::Receiver<()>,
+}
+
+/// The call was ended because its app is being replaced or unloaded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cancelled;
 
 /// The gate is closed, and opens when this is dropped unless it is retired.
 pub(crate) struct Closed(Gate);
@@ -39,8 +53,11 @@ impl Gate {
         let mut state = self.state();
         let (tell, told) = match state.passage {
             Passage::Open => {
-                state.inside += 1;
-                return Ok(Inside(self.clone()));
+                let (tell, leave) = oneshot::channel();
+                let id = state.next;
+                state.next = id.wrapping_add(1);
+                state.inside.insert(id, Some(tell));
+                return Ok(Inside { gate: self.clone(), id, leave });
             }
             Passage::Closed | Passage::Retired => oneshot::channel(),
         };
@@ -58,7 +75,7 @@ impl Gate {
             let mut state = self.state();
             state.passage = Passage::Closed;
             let closed = Closed(self.clone());
-            if state.inside == 0 {
+            if state.inside.is_empty() {
                 return closed;
             }
             state.empty = Some(tell);
@@ -67,6 +84,30 @@ impl Gate {
         // Resolves also when the sender is replaced: then somebody else waits, and this one no longer has to.
         let _replaced = empty.await.is_err();
         closed
+    }
+
+    /// Closes, and ends the calls inside when `patience` is over. `None`: one is inside even at the `end`.
+    pub(crate) async fn clear(
+        &self,
+        patience: impl Future<Output = ()>,
+        end: impl Future<Output = ()>,
+    ) -> Option<Closed> {
+        let mut closing = pin!(self.close());
+        let gone = |()| None;
+        let patient = future::or(async { Some(closing.as_mut().await) }, async { gone(patience.await) });
+        if let Some(closed) = patient.await {
+            return Some(closed);
+        }
+        self.cancel();
+        future::or(async { Some(closing.await) }, async { gone(end.await) }).await
+    }
+
+    /// Ends the calls inside.
+    fn cancel(&self) {
+        let told: Vec<_> = self.state().inside.values_mut().filter_map(Option::take).collect();
+        for tell in told {
+            let _left = tell.send(()).is_err();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -82,11 +123,22 @@ impl Closed {
     }
 }
 
+impl Inside {
+    /// The result of `call`, or that it was dropped because it had to leave.
+    pub(crate) async fn run<T>(mut self, call: impl Future<Output = T>) -> Result<T, Cancelled> {
+        let cancelled = async {
+            let _told = (&mut self.leave).await;
+            Err(Cancelled)
+        };
+        future::or(async { Ok(call.await) }, cancelled).await
+    }
+}
+
 impl Drop for Inside {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.inside -= 1;
-        if state.inside == 0
+        let mut state = self.gate.state();
+        state.inside.remove(&self.id);
+        if state.inside.is_empty()
             && let Some(tell) = state.empty.take()
         {
             let _gave_up = tell.send(()).is_err();
@@ -145,6 +197,38 @@ mod tests {
             drop(closing);
             assert!(gate.enter().is_ok());
             drop(inside);
+        });
+    }
+
+    #[test]
+    fn calls_that_do_not_end_are_ended() {
+        block_on(async {
+            let gate = Gate::default();
+            let inside = gate.enter().unwrap_or_else(|_| panic!());
+            let mut call = Box::pin(inside.run(future::pending::<()>()));
+            assert!(poll_once(&mut call).await.is_none());
+            let (over, patience) = oneshot::channel::<()>();
+            let mut clearing =
+                Box::pin(gate.clear(async { assert!(patience.await.is_err()) }, future::pending()));
+            assert!(poll_once(&mut clearing).await.is_none());
+            assert!(poll_once(&mut call).await.is_none(), "it has time to end");
+            drop(over);
+            assert!(poll_once(&mut clearing).await.is_none());
+            assert_eq!(poll_once(&mut call).await, Some(Err(Cancelled)));
+            drop(call);
+            assert!(poll_once(&mut clearing).await.unwrap().is_some());
+        });
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_ended_keeps_its_app() {
+        block_on(async {
+            let gate = Gate::default();
+            let inside = gate.enter().unwrap_or_else(|_| panic!());
+            assert!(gate.clear(async {}, async {}).await.is_none());
+            assert!(gate.enter().is_ok(), "the gate is open again");
+            drop(inside);
+            assert!(gate.clear(async {}, async {}).await.is_some());
         });
     }
 

@@ -54,6 +54,8 @@ pub(crate) const WAITING_CALLS: usize = 256;
 pub(crate) const BUDGET: usize = 256 * 1024 * 1024;
 /// For the running calls of an app to end before it is replaced or unloaded.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// For calls that were ended because their app is replaced or unloaded to be gone.
+pub(crate) const CANCEL_TIME: Duration = Duration::from_secs(10);
 /// The longest time limit of a call.
 pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;
 /// Parsed JSON takes at most this many bytes of memory for each byte of its text.

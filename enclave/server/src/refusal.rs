@@ -49,7 +49,7 @@ impl Refusal {
             "method-not-allowed" => StatusCode::METHOD_NOT_ALLOWED,
             "timeout" => StatusCode::REQUEST_TIMEOUT,
             "hostname-taken" | "hostname-reserved" | "route-prefix-taken" | "key-mismatch"
-            | "ambiguous-function" => StatusCode::CONFLICT,
+            | "data-policy-fixed" | "ambiguous-function" => StatusCode::CONFLICT,
             "frame-too-large" | "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
             "unsupported-media-type" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "misdirected" | "attestation-stale" => StatusCode::MISDIRECTED_REQUEST,
@@ -58,7 +58,9 @@ impl Refusal {
             }
             "app-locked" => StatusCode::LOCKED,
             "not-available" => StatusCode::NOT_IMPLEMENTED,
-            "overloaded" | "stopping" | "app-damaged" | "storage-full" => StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded" | "stopping" | "app-busy" | "app-changing" | "app-damaged" | "storage-full" => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             "deadline" => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -13,7 +13,7 @@ use enclave_worker::{Handle, LogLevel};
 
 use super::record::{AppRecord, DataKey};
 use super::registry::{Registry, StoreFault};
-use super::{Booted, Control, Known, Mailbox, entries, identities};
+use super::{Booted, Control, Known, Mailbox, entries, identities, set_conflicts_apart};
 use crate::catalog::{Catalog, State};
 use crate::gate::Gate;
 use crate::refusal::Refusal;
@@ -143,11 +143,14 @@ impl Control {
                 }
                 Err(why) => Known { record: None, state: State::Damaged(why) },
             };
+            apps.insert(name, known);
+        }
+        set_conflicts_apart(&mut apps, |identities| self.identities.check(identities));
+        for (name, known) in &apps {
             if let State::Damaged(why) = &known.state {
                 let line = format!("app {name:?} was not brought back: {why}");
                 self.handle.log(LogLevel::Error, "control", &line);
             }
-            apps.insert(name, known);
         }
         // Answered before anybody is served, so no connection has to accept the change.
         let identities = identities(&apps).map_err(BootError::Apps)?;

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::record::{AppRecord, Code, DataKey, Names};
 use super::registry::{self, MAX_ARTIFACT};
-use super::{Control, Data, Known, identities};
+use super::{Control, Data, Known, identities, names_of_damaged};
 use crate::catalog::State;
 use crate::gate::{Closed, Gate};
 use crate::refusal::Refusal;
@@ -53,7 +53,7 @@ impl Control {
         let known = Known { record: Some(record.clone()), state: State::Ready(app, Gate::default()) };
         let mut apps = self.apps.clone();
         apps.insert(name.clone(), known);
-        let identities = identities(&apps)?;
+        let next = self.next(apps)?;
 
         // The pieces of a damaged artifact are written again, although its code hash is the same.
         let rewrite =
@@ -64,7 +64,7 @@ impl Control {
             None => None,
         };
         self.registry.put(&record, &sealed_copy, old_record, !keep).await?;
-        let change = self.publish(apps, identities)?;
+        let change = self.publish(next);
         closed.into_iter().for_each(Closed::retire);
         Ok((record.info(), change))
     }
@@ -102,6 +102,9 @@ impl Control {
         if record.code_hash != code.hash && !both_operator {
             return Ok((self.new_key(brought)?, false));
         }
+        if !both_operator && new_policy == DataPolicy::Operator {
+            return Err(policy_fixed(&load.name));
+        }
         match (&record.key, brought) {
             (DataKey::Generated(key), None) => {
                 Ok((Key { bytes: Zeroizing::new(*key), brought: false }, true))
@@ -125,6 +128,7 @@ impl Control {
     /// Whether certificates can say what the app would be beside the others.
     fn check_identity(&self, record: &AppRecord) -> Result<(), Refusal> {
         let bad = |error: String| Refusal::new("bad-configuration", error);
+        names_of_damaged(&self.apps, record)?;
         let mut identities = identities(&self.apps)?;
         identities.retain(|identity| identity.name.as_str() != record.name);
         identities.push(record.identity().map_err(|error| bad(error.to_string()))?);
@@ -175,6 +179,17 @@ fn key_mismatch(name: &str, what: &str) -> Refusal {
         format!(
             "the data of app {name:?} is under {what}: load it with that, or unload the app first, which erases its data \
              for good"
+        ),
+    )
+}
+
+/// Data that was promised to one code is never opened to its successors.
+fn policy_fixed(name: &str) -> Refusal {
+    Refusal::new(
+        "data-policy-fixed",
+        format!(
+            "the data of app {name:?} was written under data_policy \"code-hash\", which no later load can loosen to \
+             \"operator\": load it with \"code-hash\", or unload the app first, which erases its data for good"
         ),
     )
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use boundary_wire::client::AppInfo;
 use enclave_access::Policy;
 use enclave_platform::Platform;
-use enclave_ratls::{AppIdentity, Change, Identities};
+use enclave_ratls::{AppIdentity, Change, Identities, IdentityError, Prepared};
 use enclave_runtime::{CallHost, Runtime};
 use enclave_sealed_store::{Backend, Store};
 use enclave_worker::Handle;
@@ -100,13 +100,13 @@ impl Control {
 
     async fn unload(&mut self, name: &str) -> Result<Option<Change>, Refusal> {
         let Some(known) = self.apps.get(name) else { return Ok(None) };
-        let closed = self.close_gate(known, Data::Erased).await?;
         let record = known.record.clone();
         let mut apps = self.apps.clone();
         apps.remove(name);
-        let identities = identities(&apps)?;
+        let next = self.next(apps)?;
+        let closed = self.close_gate(known, Data::Erased).await?;
         self.registry.remove(name, record.as_ref()).await?;
-        let change = self.publish(apps, identities)?;
+        let change = self.publish(next);
         closed.into_iter().for_each(Closed::retire);
         Ok(Some(change))
     }
@@ -116,19 +116,21 @@ impl Control {
             .identities
             .verify_ca(chain_pem)
             .map_err(|error| Refusal::new("bad-certificate", error.to_string()))?;
-        self.registry
-            .put_ca(&authority.to_sealed())
-            .await
-            .map_err(|error| registry::store_refusal(&error))?;
-        self.identities
-            .use_authority(authority)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()))
+        let sealed = authority.to_sealed();
+        let prepared = self
+            .identities
+            .prepare_authority(authority)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        self.registry.put_ca(&sealed).await.map_err(|error| registry::store_refusal(&error))?;
+        Ok(self.identities.publish(prepared))
     }
 
     /// Waits until no call of the app runs and none stores anything any more, and keeps new ones waiting.
     async fn close_gate(&self, known: &Known, data: Data) -> Result<Option<Closed>, Refusal> {
         let State::Ready(app, gate) = &known.state else { return Ok(None) };
-        let closed = crate::timeout::within(&self.handle, limits::DRAIN_TIME, gate.close()).await;
+        let patience = self.handle.sleep(limits::DRAIN_TIME);
+        let end = self.handle.sleep(limits::DRAIN_TIME + limits::CANCEL_TIME);
+        let closed = gate.clear(patience, end).await;
         let closed = closed.ok_or_else(|| {
             let name = &app.spec().name;
             Refusal::new(
@@ -147,20 +149,85 @@ impl Control {
         Ok(Some(closed))
     }
 
-    /// Makes certificates and lists say that these are the apps.
-    fn publish(
-        &mut self,
-        apps: BTreeMap<String, Known>,
-        identities: Vec<AppIdentity>,
-    ) -> Result<Change, Refusal> {
+    /// Certificates and lists that say that these are the apps, before anything is stored: what comes after
+    /// storing cannot fail.
+    fn next(&self, apps: BTreeMap<String, Known>) -> Result<Next, Refusal> {
         let entries = entries(&apps)?;
-        let change = self
+        let prepared = self
             .identities
-            .reconfigure(identities)
+            .prepare(identities(&apps)?)
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-        self.catalog.publish(entries);
-        self.apps = apps;
-        Ok(change)
+        Ok(Next { apps, entries, prepared })
+    }
+
+    /// Makes them visible.
+    fn publish(&mut self, next: Next) -> Change {
+        let change = self.identities.publish(next.prepared);
+        self.catalog.publish(next.entries);
+        self.apps = next.apps;
+        change
+    }
+}
+
+/// The next configuration, complete but not visible.
+struct Next {
+    apps: BTreeMap<String, Known>,
+    entries: BTreeMap<String, Entry>,
+    prepared: Prepared,
+}
+
+/// Refuses a hostname or route prefix that a damaged app keeps: if it is brought back later, both have to fit.
+fn names_of_damaged(apps: &BTreeMap<String, Known>, new: &AppRecord) -> Result<(), Refusal> {
+    let is_damaged = |known: &&Known| matches!(known.state, State::Damaged(_));
+    // What the app has already is not taken from anybody.
+    let has = apps.get(&new.name).filter(|known| !is_damaged(known)).and_then(|known| known.record.as_ref());
+    let others = apps.values().filter(is_damaged).filter_map(|known| known.record.as_ref());
+    for other in others.filter(|other| other.name != new.name) {
+        let fields: [(_, _, fn(&AppRecord) -> &str); 2] = [
+            ("hostname-taken", "hostname", |record| &record.hostname),
+            ("route-prefix-taken", "route prefix", |record| &record.route_prefix),
+        ];
+        for (code, what, of) in fields {
+            let value = of(new);
+            if of(other) == value && has.is_none_or(|has| of(has) != value) {
+                let by = &other.name;
+                let message = format!(
+                    "{what} {value:?} is taken by the app {by:?}, which could not be brought back: choose another or \
+                     unload that app first"
+                );
+                return Err(Refusal::new(code, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes apps that certificates cannot show beside the others [`State::Damaged`], in the order of names.
+fn set_conflicts_apart(
+    apps: &mut BTreeMap<String, Known>,
+    check: impl Fn(Vec<AppIdentity>) -> Result<(), IdentityError>,
+) {
+    if identities(apps).is_ok_and(|all| check(all).is_ok()) {
+        return;
+    }
+    let mut shown = Vec::new();
+    for known in apps.values_mut() {
+        let (State::Ready(..) | State::Locked, Some(record)) = (&known.state, &known.record) else {
+            continue;
+        };
+        let why = match record.identity() {
+            Ok(identity) => {
+                shown.push(identity);
+                check(shown.clone()).err().map(|error| {
+                    shown.pop();
+                    error.to_string()
+                })
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            known.state = State::Damaged(why);
+        }
     }
 }
 
@@ -178,6 +245,8 @@ fn entries(apps: &BTreeMap<String, Known>) -> Result<BTreeMap<String, Entry>, Re
     let entry = |(name, known): (&String, &Known)| {
         let entry = match &known.record {
             Some(record) => {
+                // A damaged app is in no certificate.
+                let damaged = matches!(known.state, State::Damaged(_));
                 let root = record
                     .identity()
                     .map_err(|error| error.to_string())
@@ -185,7 +254,10 @@ fn entries(apps: &BTreeMap<String, Known>) -> Result<BTreeMap<String, Entry>, Re
                 Entry {
                     info: record.info(),
                     route_prefix: record.route_prefix.clone(),
-                    configuration_root: root.map_err(|error| Refusal::new("bad-configuration", error))?,
+                    configuration_root: match root {
+                        Err(_) if damaged => [0; 32],
+                        root => root.map_err(|error| Refusal::new("bad-configuration", error))?,
+                    },
                     state: known.state.clone(),
                 }
             }
@@ -206,4 +278,73 @@ fn entries(apps: &BTreeMap<String, Known>) -> Result<BTreeMap<String, Entry>, Re
         Ok((name.clone(), entry))
     };
     apps.iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::record::{Code, DataKey, Names};
+    use super::*;
+    use boundary_wire::client::Load;
+    use enclave_access::names::{AppName, Hostname, RoutePrefix};
+
+    fn record(name: &str, hostname: &str) -> AppRecord {
+        let app = AppName::parse(name).unwrap();
+        let route_prefix: RoutePrefix = app.route_prefix();
+        let names = Names { app, hostname: Hostname::parse(hostname).unwrap(), route_prefix };
+        let code = Code { hash: [1; 32], bytes: 1 };
+        AppRecord::new(&Load::default(), names, code, DataKey::Byok([2; 32]), [[3; 32]; 2])
+    }
+
+    fn known(record: &AppRecord, state: State) -> (String, Known) {
+        (record.name.clone(), Known { record: Some(record.clone()), state })
+    }
+
+    fn damaged() -> State {
+        State::Damaged("lost".to_owned())
+    }
+
+    #[test]
+    fn a_damaged_app_keeps_its_names() {
+        let old = record("old", "shared.example");
+        let mut apps = BTreeMap::from([known(&old, damaged())]);
+        let refused = names_of_damaged(&apps, &record("new", "shared.example")).unwrap_err();
+        assert_eq!(refused.code(), "hostname-taken");
+        assert!(refused.message().contains("unload"), "{refused}");
+        names_of_damaged(&apps, &record("new", "new.example")).unwrap();
+        names_of_damaged(&apps, &old).unwrap();
+        // Whoever has the name already is not stopped by it.
+        let new = record("new", "shared.example");
+        apps.extend([known(&new, State::Locked)]);
+        names_of_damaged(&apps, &new).unwrap();
+    }
+
+    #[test]
+    fn apps_that_conflict_after_a_restart_do_not_stop_the_others() {
+        let unique = |apps: Vec<AppIdentity>| {
+            let mut hostnames = std::collections::BTreeSet::new();
+            for app in apps {
+                if !hostnames.insert(app.hostname.to_string()) {
+                    return Err(IdentityError::Reserved(app.hostname.to_string()));
+                }
+            }
+            Ok(())
+        };
+        let names = [("a", "one.example"), ("b", "one.example"), ("c", "two.example")];
+        let mut apps: BTreeMap<_, _> =
+            names.into_iter().map(|(name, host)| known(&record(name, host), State::Locked)).collect();
+        set_conflicts_apart(&mut apps, unique);
+        let state = |name: &str| matches!(apps.get(name).unwrap().state, State::Damaged(_));
+        assert_eq!([state("a"), state("b"), state("c")], [false, true, false]);
+        unique(identities(&apps).unwrap()).unwrap();
+        assert_eq!(entries(&apps).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_damaged_record_that_fits_no_certificate_is_listed_all_the_same() {
+        let mut bad = record("a", "a.example");
+        bad.hostname = "not a name".to_owned();
+        let apps = BTreeMap::from([known(&bad, damaged())]);
+        assert_eq!(entries(&apps).unwrap().len(), 1);
+        assert!(entries(&BTreeMap::from([known(&bad, State::Locked)])).is_err());
+    }
 }

@@ -217,6 +217,28 @@ fn a_failed_replacement_leaves_the_old_app() {
 }
 
 #[test]
+fn data_of_one_code_is_never_opened_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::start(dir.path());
+    let mut client = host.framed();
+    let mut load = |answer: u32, policy: &str| {
+        let load = json!({"name": "a", "bytes": artifact(answer), "data_policy": policy});
+        let reply = client.command(&json!({ "wasm_load": load }));
+        (reply["status"].clone(), reply["code"].clone())
+    };
+    let (loaded, refused) = ((json!("loaded"), json!(null)), (json!("error"), json!("data-policy-fixed")));
+    assert_eq!(load(1, "code-hash"), loaded);
+    assert_eq!(load(1, "operator"), refused, "the step before other code would get the data");
+    assert_eq!(load(2, "operator"), loaded, "other code starts empty");
+    assert_eq!(load(2, "operator"), loaded);
+    assert_eq!(load(2, "code-hash"), loaded, "tightening is allowed");
+    assert_eq!(load(2, "operator"), refused);
+    let again = host.http("PUT", "/.enclave/v1/apps/a?data_policy=operator", &artifact(2));
+    assert_eq!(again.problem(), (409, "data-policy-fixed".into()));
+    host.stop();
+}
+
+#[test]
 fn management_over_http() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::start(dir.path());
