@@ -93,13 +93,19 @@ impl Gate {
         end: impl Future<Output = ()>,
     ) -> Option<Closed> {
         let mut closing = pin!(self.close());
-        let gone = |()| None;
-        let patient = future::or(async { Some(closing.as_mut().await) }, async { gone(patience.await) });
+        let patient = future::or(async { Some(closing.as_mut().await) }, async {
+            patience.await;
+            None
+        });
         if let Some(closed) = patient.await {
             return Some(closed);
         }
         self.cancel();
-        future::or(async { Some(closing.await) }, async { gone(end.await) }).await
+        future::or(async { Some(closing.await) }, async {
+            end.await;
+            None
+        })
+        .await
     }
 
     /// Ends the calls inside.

@@ -89,3 +89,19 @@ fn the_list_of_apps_fits_a_handshake() {
     identities.check(apps(600)).unwrap();
     assert!(matches!(identities.check(apps(1000)), Err(IdentityError::TooManyApps(_))));
 }
+
+#[test]
+fn what_is_prepared_shows_only_when_it_is_published() {
+    let Fixture { identities, .. } = development();
+    let before = identities.manifest().root();
+    let dropped = identities.prepare(vec![app("mail", 1)]).unwrap();
+    let prepared = identities.prepare(vec![app("notes", 2)]).unwrap();
+    drop(dropped);
+    assert_eq!(identities.manifest().root(), before);
+    let mut seen = identities.select(None).unwrap().seen;
+    let change = identities.publish(prepared);
+    assert_ne!(identities.manifest().root(), before);
+    assert!(seen.is_stale(&identities, Some("notes")));
+    seen.accept_own_change(&change);
+    assert!(!seen.is_stale(&identities, Some("notes")));
+}

@@ -183,9 +183,9 @@ fn names_of_damaged(apps: &BTreeMap<String, Known>, new: &AppRecord) -> Result<(
     let has = apps.get(&new.name).filter(|known| !is_damaged(known)).and_then(|known| known.record.as_ref());
     let others = apps.values().filter(is_damaged).filter_map(|known| known.record.as_ref());
     for other in others.filter(|other| other.name != new.name) {
-        let fields: [(_, _, fn(&AppRecord) -> &str); 2] = [
-            ("hostname-taken", "hostname", |record| &record.hostname),
-            ("route-prefix-taken", "route prefix", |record| &record.route_prefix),
+        let fields = [
+            ("hostname-taken", "hostname", AppRecord::hostname as fn(&AppRecord) -> &str),
+            ("route-prefix-taken", "route prefix", AppRecord::route_prefix),
         ];
         for (code, what, of) in fields {
             let value = of(new);

@@ -178,6 +178,14 @@ impl AppRecord {
         })
     }
 
+    pub(crate) fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    pub(crate) fn route_prefix(&self) -> &str {
+        &self.route_prefix
+    }
+
     /// Every limit; as text where canonical JSON would round it.
     fn limits_leaf(&self) -> serde_json::Value {
         let mut limits = self.limits.to_json();
