@@ -9,7 +9,7 @@ use crate::tool::{self, cargo, run};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also what takes longer: Miri over the unsafe modules, fuzzing of every decoder, more crash rounds.
+    /// Also what takes longer: Miri over the ring, fuzzing of every decoder, ten times the crash rounds.
     #[arg(long)]
     full: bool,
 }
