@@ -11,6 +11,7 @@ mod client;
 mod evidence;
 mod frame;
 mod rpc;
+mod start;
 
 /// A decoder under attack.
 #[derive(Clone, Copy)]
@@ -28,6 +29,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "rpc_request", run: rpc::request },
     Decoder { name: "rpc_response", run: rpc::response },
     Decoder { name: "rpc_fragments", run: rpc::fragments },
+    Decoder { name: "start_block", run: start::block },
     Decoder { name: "client_requests", run: client::requests },
     Decoder { name: "client_reply", run: client::reply },
     Decoder { name: "policy_page", run: evidence::policy_page },

@@ -19,15 +19,14 @@ use enclave_worker::{Ended, Worker, Workers};
 
 use crate::boot::{Announcement, Announcer};
 
+pub use boundary_wire::start::MAX_WORKERS;
+
 /// What the host may choose. None of it can grant anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartConfig {
     /// Threads that serve clients, 1 to [`MAX_WORKERS`]. One more, the control thread, runs beside them.
     pub workers: u16,
 }
-
-/// The most workers an enclave takes.
-pub const MAX_WORKERS: u16 = 256;
 
 /// Time that open connections may take when the enclave is asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
