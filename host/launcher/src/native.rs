@@ -40,7 +40,7 @@ fn translate(event: launcher_native::Event) -> Event {
         launcher_native::Event::Serving => Event::Serving,
         launcher_native::Event::Ended { result, .. } => Event::Ended { result },
         launcher_native::Event::StationStopped { thread, error } => {
-            Event::StationStopped { thread: thread.0, error: error.to_string() }
+            Event::StationStopped { thread, error: error.to_string() }
         }
     }
 }

@@ -20,8 +20,9 @@ use host_services::network::Listener;
 use host_services::station::Services;
 use sgx_emu::SoftwareCpu;
 
+pub use host_services::seats::{Event, Events};
 pub use panic::abort_on_panic;
-pub use platform::{Event, Events, NativePlatform, StartError};
+pub use platform::{NativePlatform, StartError};
 
 /// Time for peers to take what is pending when the enclave has ended.
 const LINGER: Duration = Duration::from_secs(2);
@@ -65,7 +66,7 @@ impl Native {
 
     /// Asks the enclave to drain within `grace`, seal and end. Each thread's end is an event.
     pub fn shutdown(&self, grace: Duration) {
-        self.platform.drain(grace);
+        self.platform.seats().drain(grace);
         self.enclave.shutdown();
     }
 
@@ -87,7 +88,7 @@ fn spawn(
     let name = if index == enclave.control() { "control".to_owned() } else { format!("worker-{}", index.0) };
     let run = move || {
         let result: Result<(), EnclaveError> = enclave.run(index);
-        platform.ended(index, result.map_err(|error| error.to_string()), LINGER);
+        platform.seats().ended(index.0, result.map_err(|error| error.to_string()), LINGER);
     };
     Builder::new().name(name).spawn(run).map_err(StartError::Thread)
 }

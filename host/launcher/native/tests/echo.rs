@@ -73,7 +73,7 @@ impl Echo {
             threads.push(std::thread::spawn(move || {
                 let main = program(worker.handle());
                 let ended = worker.run(main);
-                platform.ended(ThreadIndex(index), Ok(()), Duration::from_secs(2));
+                platform.seats().ended(index, Ok(()), Duration::from_secs(2));
                 ended
             }));
         }
@@ -98,7 +98,7 @@ impl Echo {
     }
 
     fn stop_within(self, grace: Duration) -> Vec<Ended> {
-        self.platform.drain(grace);
+        self.platform.seats().drain(grace);
         self.threads.into_iter().map(|t| t.join().unwrap()).collect()
     }
 }
