@@ -6,29 +6,42 @@
 //! everywhere.
 //!
 //! [`UninitializedEnclave`] answers ECREATE, EADD, EEXTEND and EINIT: what an image measures, whether its
-//! [`Sigstruct`] holds, and which [`EnclaveState`] comes of it. It runs no enclave code.
+//! [`Sigstruct`] holds, and which [`EnclaveState`] comes of it.
+//!
+//! [`Enclave`] runs one: it is loaded from an SGXS file, entered with [`enter_enclave`], and what it asks of
+//! the CPU with ENCLU is answered (x86-64 Linux).
 //!
 //! It is a CPU without key separation and sharing (KSS) and without CET: the fields of those features
 //! are zero, and asking for them faults.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod einit;
 mod keys;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[allow(unsafe_code, reason = "it runs native code in memory that it maps, and answers signals")]
+mod machine;
 mod measurement;
 mod report;
 mod secrets;
+mod sgxs;
 mod sigstruct;
 
 use std::path::Path;
 
 pub use einit::EinitError;
 pub use keys::{GeneralProtection, KeyName, KeyPolicy, KeyRequest, error_code};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub use machine::{
+    Access, Attributes, Enclave, EnclaveRun, Fault, LoadError, PageState, PagesError, enter_enclave,
+    last_fault,
+};
 pub use measurement::{
     BuildFault, CHUNK_SIZE, MAX_ENCLAVE_SIZE, PAGE_SIZE, PageType, Secinfo, Secs, UninitializedEnclave,
 };
 pub use report::{REPORT_LEN, TARGET_INFO_LEN, report_is_authentic, target_info};
 pub use secrets::{CpuError, SECRETS_FILE_NAME};
+pub use sgxs::{Chunk, Page, Pages, Sgxs, SgxsError, SgxsFault};
 pub use sigstruct::Sigstruct;
 
 use secrets::Secrets;

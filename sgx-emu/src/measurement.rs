@@ -1,7 +1,5 @@
 //! ECREATE, EADD and EEXTEND: what may go into an enclave, and what MRENCLAVE becomes.
 
-use std::collections::BTreeSet;
-
 use sha2::{Digest, Sha256};
 
 use crate::keys::field;
@@ -149,6 +147,12 @@ impl Secinfo {
         self.permissions & Self::EXECUTE != 0
     }
 
+    /// EPCM.R, W and X in the lowest bits, as in SECINFO.FLAGS.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    pub(crate) fn permissions(self) -> u8 {
+        (self.permissions & Self::PERMISSIONS) as u8
+    }
+
     fn flags(self) -> u64 {
         let page_type = match self.page_type {
             PageType::Tcs => Self::TCS,
@@ -164,7 +168,7 @@ impl Secinfo {
 pub struct UninitializedEnclave {
     secs: Secs,
     measurement: Sha256,
-    pages: BTreeSet<u64>,
+    pages: PageSet,
 }
 
 impl UninitializedEnclave {
@@ -181,7 +185,8 @@ impl UninitializedEnclave {
         block[..8].copy_from_slice(b"ECREATE\0");
         block[8..12].copy_from_slice(&secs.ssa_frame_size.to_le_bytes());
         block[12..20].copy_from_slice(&secs.size.to_le_bytes());
-        Ok(Self { secs, measurement: Sha256::new_with_prefix(block), pages: BTreeSet::new() })
+        let pages = PageSet::new(secs.size);
+        Ok(Self { secs, measurement: Sha256::new_with_prefix(block), pages })
     }
 
     /// EADD (SDM 3D, "EADD—Add a Page to an Uninitialized Enclave") of the page at `offset` from the
@@ -227,7 +232,7 @@ impl UninitializedEnclave {
     /// [`BuildFault`] where the instruction faults.
     pub fn eextend(&mut self, offset: u64, chunk: &[u8; CHUNK_SIZE]) -> Result<(), BuildFault> {
         aligned(offset, CHUNK_SIZE)?;
-        if !self.pages.contains(&(offset & !(PAGE_SIZE as u64 - 1))) {
+        if !self.pages.contains(offset) {
             return Err(BuildFault::NoPage(offset));
         }
         let mut block = [0; 64];
@@ -250,6 +255,37 @@ impl UninitializedEnclave {
     /// [`EinitError`](crate::EinitError) with the SDM's error code.
     pub fn einit(self, sigstruct: &Sigstruct) -> Result<EnclaveState, crate::EinitError> {
         einit::einit(&self.secs, self.mrenclave(), sigstruct)
+    }
+}
+
+/// Which pages of an enclave there are: one bit each, so that a large heap is quick to add.
+#[derive(Clone, Debug)]
+struct PageSet(Vec<u64>);
+
+impl PageSet {
+    fn new(enclave_size: u64) -> Self {
+        // ECREATE has bounded the size: 2 MiB of bits at most.
+        let words = (enclave_size / PAGE_SIZE as u64).div_ceil(u64::from(u64::BITS));
+        Self(vec![0; usize::try_from(words).unwrap_or(0)])
+    }
+
+    /// Where the bit of the page at or around `offset` is. None: outside the enclave.
+    fn place(&self, offset: u64) -> Option<(usize, u64)> {
+        let page = offset / PAGE_SIZE as u64;
+        let word = usize::try_from(page / u64::from(u64::BITS)).ok()?;
+        (word < self.0.len()).then_some((word, 1 << (page % u64::from(u64::BITS))))
+    }
+
+    fn contains(&self, offset: u64) -> bool {
+        self.place(offset).is_some_and(|(word, bit)| self.0[word] & bit != 0)
+    }
+
+    /// False: it was there.
+    fn insert(&mut self, offset: u64) -> bool {
+        let Some((word, bit)) = self.place(offset) else { return false };
+        let fresh = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        fresh
     }
 }
 

@@ -70,6 +70,12 @@ pub fn report_is_authentic(report_key: &[u8; 16], report: &[u8; REPORT_LEN]) -> 
     cmac_over(report_key, report).verify_slice(&report[at::MAC..]).is_ok()
 }
 
+/// What EREPORT checks of a TARGETINFO: CETATTRIBUTES, CONFIGSVN, CONFIGID and what is reserved are zero.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) fn reserved_of_target_is_zero(target: &[u8; TARGET_INFO_LEN]) -> bool {
+    target[48..target_at::MISC_SELECT].iter().chain(&target[56..]).all(|&b| b == 0)
+}
+
 /// The TARGETINFO that addresses `enclave`.
 pub fn target_info(enclave: &EnclaveState) -> [u8; TARGET_INFO_LEN] {
     let mut target = [0; TARGET_INFO_LEN];
