@@ -8,11 +8,14 @@
 //! - [`oid`]: where certificates carry what.
 //! - [`report_data`]: what a quote is made over.
 //! - [`image_policy`]: the measured policy page.
+//! - `image_manifest` (feature `image-manifest`): what is told beside a signed image.
 //! - `leaf_certificate` (feature `x509`): what a leaf certificate claims.
 
 #![forbid(unsafe_code)]
 
 mod hex;
+#[cfg(feature = "image-manifest")]
+pub mod image_manifest;
 pub mod image_policy;
 #[cfg(feature = "x509")]
 pub mod leaf_certificate;

@@ -1,10 +1,11 @@
-//! One command for every chore: `cargo xtask check | test | demo`.
+//! One command for every chore: `cargo xtask check | test | demo | image`.
 
 #![forbid(unsafe_code)]
 
 mod check;
 mod demo;
 mod gate;
+mod image;
 mod tool;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Chore {
     Check,
     /// The gate: format, lints, rules, unit, property, model and scenario tests.
     Test(gate::Options),
+    /// Build the SGX image: compile, lay out, measure, sign.
+    Image(image::Options),
     /// Build everything, start a host, run the six functions of the example and show what holds.
     Demo(demo::Options),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Check => check::command(),
         Chore::Test(options) => gate::command(&options),
+        Chore::Image(options) => image::command(&options),
         Chore::Demo(options) => demo::command(&options),
     };
     match outcome {

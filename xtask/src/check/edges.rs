@@ -10,6 +10,7 @@ use super::{Violation, place};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("enclave", &["enclave", "boundary", "attestation", "compiler/config"]),
     ("boundary", &["boundary"]),
+    ("image-tool", &["attestation"]),
     ("attestation", &[]),
     ("compiler", &["compiler/config"]),
     ("compiler/config", &[]),
@@ -24,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tests", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave"]),
     ("fuzz", &["attestation", "boundary"]),
     ("benches", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave", "tests"]),
-    ("xtask", &["attestation", "boundary", "client", "compiler", "host/services", "tests"]),
+    ("xtask", &["attestation", "boundary", "client", "compiler", "host/services", "image-tool", "tests"]),
 ];
 
 /// Crates that must not link the launcher, even where `host` is allowed.
