@@ -11,6 +11,7 @@ use crate::tool::{self, run};
 
 const TARGET: &str = "x86_64-fortanix-unknown-sgx";
 const PROFILE: &str = "image";
+const PROGRAM: &str = "enclave-os-image";
 const UNWIND_STUB: &str = "enclave/image/unwind/unwind.rs";
 
 /// The compiler that builds an image.
@@ -104,7 +105,7 @@ impl Build {
         let program = |name| self.toolchain.program(name);
         let mut cargo = Command::new(program("cargo"));
         cargo
-            .args(["build", "--locked", "-p", "enclave-image", "--bin", "enclave-os"])
+            .args(["build", "--locked", "-p", "enclave-image", "--bin", PROGRAM])
             .args(["--target", TARGET, "--profile", PROFILE])
             // std with these flags, and without the symbolizer of backtraces, which would find nothing.
             .args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features="])
@@ -130,7 +131,7 @@ impl Build {
             .env("PATH", self.path()?)
             .envs(self.environment.iter().cloned());
         run(&mut cargo)?;
-        let elf = self.target_dir.join(TARGET).join(PROFILE).join("enclave-os");
+        let elf = self.target_dir.join(TARGET).join(PROFILE).join(PROGRAM);
         self.refuse_paths(&elf)?;
         Ok(elf)
     }
