@@ -12,7 +12,7 @@ use clap::Args;
 use image_tool::{ConvertError, Image, Parameters, PublicKey, SIGSTRUCT_LEN, SigningKey, Unsigned};
 
 use crate::tool;
-use build::Build;
+pub(crate) use build::{Build, TARGET, Toolchain, cargo_home};
 
 /// What the files of an image are called, before the ending.
 const NAME: &str = "enclave-os";
