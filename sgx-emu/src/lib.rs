@@ -95,11 +95,7 @@ impl EnclaveState {
 
     /// ATTRIBUTES.DEBUG.
     pub fn debug(&self) -> bool {
-        self.has(ATTRIBUTE_DEBUG)
-    }
-
-    fn has(&self, flag: u64) -> bool {
-        u64::from(self.attributes[0]) & flag != 0
+        u64::from(self.attributes[0]) & ATTRIBUTE_DEBUG != 0
     }
 }
 

@@ -34,17 +34,34 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = PlatformChoice::Auto)]
     pub(crate) platform: PlatformChoice,
 
+    /// Enclave image: FILE.sgxs, with FILE.sig and FILE.json beside it [default: enclave-os.sgxs beside this
+    /// program, else target/image/enclave-os.sgxs]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+
     /// Enclave threads that serve clients [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,
 
-    /// Policy file (TOML): who may load code. Without one, nobody may
+    /// Policy file (TOML): who may load code. Without one, nobody may. For platform native: an image has its own
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
     /// Sends what the enclave dials as HOST:PORT to ADDRESS:PORT instead; may be repeated
     #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
     pub(crate) resolve: Vec<Route>,
+
+    /// Does not start the enclave again when it crashes
+    #[arg(long)]
+    pub(crate) no_restart: bool,
+
+    /// Says what this machine has and lacks for SGX, and what to do about it; starts nothing
+    #[arg(long)]
+    pub(crate) check_platform: bool,
+
+    /// With --check-platform: one JSON object
+    #[arg(long, requires = "check_platform")]
+    pub(crate) json: bool,
 
     /// How log lines are written to standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
@@ -100,6 +117,7 @@ mod tests {
         let args = Args::try_parse_from(line).unwrap();
         assert_eq!((args.port, args.resolve.len(), args.platform), (0, 2, PlatformChoice::Auto));
         assert!(Args::try_parse_from(["enclave-os-host", "--workers", "0"]).is_err());
+        assert!(Args::try_parse_from(["enclave-os-host", "--json"]).is_err());
         assert!(Args::try_parse_from(["enclave-os-host", "--resolve", "a"]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The data directory: one host at a time, one platform for good.
+//! The data directory: one host at a time, one platform and one image for good.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::run::hex;
+
 /// Locked while a host uses the directory; holds its process id.
 const LOCK_FILE: &str = "host.lock";
-/// Names the platform whose keys sealed what lies here.
+/// Names the platform whose keys sealed what lies here: `native`, or a platform and the image's MRENCLAVE.
 const PLATFORM_FILE: &str = "platform";
 
 /// A data directory that this process holds.
@@ -32,13 +34,23 @@ pub(crate) enum DataDirError {
          with --data-dir, or start with --platform {theirs}"
     )]
     OtherPlatform { path: PathBuf, theirs: String, ours: &'static str },
+    #[error(
+        "the data directory {path} is sealed to MRENCLAVE {theirs}, and this image has MRENCLAVE {ours}, which can \
+         open none of it: start the other image with --image, or choose another directory with --data-dir"
+    )]
+    OtherImage { path: PathBuf, theirs: String, ours: String },
     #[error("the data directory: {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
 }
 
 impl DataDir {
-    /// Takes the directory for this process and `platform`; makes it (mode 0700) if it is not there.
-    pub(crate) fn open(path: &Path, platform: &'static str) -> Result<DataDir, DataDirError> {
+    /// Takes the directory for this process, `platform` and the image of this measurement, if it is one; makes it
+    /// (mode 0700) if it is not there.
+    pub(crate) fn open(
+        path: &Path,
+        platform: &'static str,
+        mrenclave: Option<[u8; 32]>,
+    ) -> Result<DataDir, DataDirError> {
         let failed = |at: &Path| {
             let at = at.to_owned();
             move |source| DataDirError::Io { path: at, source }
@@ -46,14 +58,12 @@ impl DataDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))?;
         let lock = lock(path)?;
         let marker = path.join(PLATFORM_FILE);
+        let ours = mrenclave.map(|mrenclave| hex(&mrenclave));
         match fs::read_to_string(&marker) {
-            Ok(theirs) if theirs.trim() == platform => {}
-            Ok(theirs) => {
-                let theirs = theirs.trim().escape_default().take(32).collect();
-                return Err(DataDirError::OtherPlatform { path: path.to_owned(), theirs, ours: platform });
-            }
+            Ok(theirs) => check(path, theirs.trim(), platform, ours)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                write_durably(&marker, platform).map_err(failed(&marker))?;
+                let text = ours.map_or(platform.to_owned(), |ours| format!("{platform} {ours}"));
+                write_durably(&marker, &text).map_err(failed(&marker))?;
             }
             Err(e) => return Err(failed(&marker)(e)),
         }
@@ -62,6 +72,33 @@ impl DataDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Whether the directory is of this platform and this image.
+fn check(
+    path: &Path,
+    theirs: &str,
+    platform: &'static str,
+    ours: Option<String>,
+) -> Result<(), DataDirError> {
+    let shown = |text: &str| text.escape_default().take(64).collect();
+    let (name, image) = match theirs.split_once(' ') {
+        Some((name, image)) => (name, Some(image)),
+        None => (theirs, None),
+    };
+    if name != platform || image.is_some() != ours.is_some() {
+        return Err(DataDirError::OtherPlatform {
+            path: path.to_owned(),
+            theirs: shown(name),
+            ours: platform,
+        });
+    }
+    match (image, ours) {
+        (Some(theirs), Some(ours)) if theirs != ours => {
+            Err(DataDirError::OtherImage { path: path.to_owned(), theirs: shown(theirs), ours })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -118,23 +155,36 @@ mod tests {
     fn one_host_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
-        let first = DataDir::open(&path, "native").unwrap();
-        let error = DataDir::open(&path, "native").unwrap_err().to_string();
+        let first = DataDir::open(&path, "native", None).unwrap();
+        let error = DataDir::open(&path, "native", None).unwrap_err().to_string();
         assert!(error.contains(&format!("held by another host (process {})", std::process::id())), "{error}");
         drop(first);
-        DataDir::open(&path, "native").unwrap();
+        DataDir::open(&path, "native", None).unwrap();
     }
 
     #[test]
     fn one_platform_for_good() {
         let dir = tempfile::tempdir().unwrap();
-        drop(DataDir::open(dir.path(), "native").unwrap());
-        let error = DataDir::open(dir.path(), "sgx").unwrap_err();
+        drop(DataDir::open(dir.path(), "native", None).unwrap());
+        let error = DataDir::open(dir.path(), "sgx", Some([1; 32])).unwrap_err();
         assert!(
             matches!(&error, DataDirError::OtherPlatform { theirs, .. } if theirs == "native"),
             "{error}"
         );
-        DataDir::open(dir.path(), "native").unwrap();
+        DataDir::open(dir.path(), "native", None).unwrap();
+    }
+
+    #[test]
+    fn one_image_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path(), "emulated", Some([1; 32])).unwrap());
+        drop(DataDir::open(dir.path(), "emulated", Some([1; 32])).unwrap());
+        let error = DataDir::open(dir.path(), "emulated", Some([0xab; 32])).unwrap_err().to_string();
+        assert!(error.contains(&"01".repeat(32)) && error.contains(&"ab".repeat(32)), "{error}");
+        for (platform, image) in [("sgx", Some([1; 32])), ("native", None), ("emulated", None)] {
+            let error = DataDir::open(dir.path(), platform, image).unwrap_err();
+            assert!(matches!(error, DataDirError::OtherPlatform { .. }), "{platform}: {error}");
+        }
     }
 
     #[test]
@@ -142,6 +192,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         File::create(&path).unwrap();
-        assert!(matches!(DataDir::open(&path, "native"), Err(DataDirError::Io { .. })));
+        assert!(matches!(DataDir::open(&path, "native", None), Err(DataDirError::Io { .. })));
     }
 }

@@ -19,8 +19,35 @@ pub(crate) enum HostError {
     Storage(#[from] StorageError),
     #[error("the policy {path}: {source}")]
     Policy { path: PathBuf, source: PolicyError },
-    #[error("this build has no enclave image, so it cannot run on platform {0}")]
-    NoImage(&'static str),
+    #[error("there is no enclave image; looked for {}", .0.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" and "))]
+    NoImage(Vec<PathBuf>),
+    #[error(
+        "--image is for the platforms sgx and emulated; native runs the enclave that is part of this program"
+    )]
+    ImageOnNative,
+    #[error(
+        "the image {image} carries its own policy, measured with it, and --policy {policy} cannot change it: make an \
+         image with that policy by `cargo xtask image --policy {policy}`"
+    )]
+    PolicyOfImage { policy: PathBuf, image: PathBuf },
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[error(transparent)]
+    Image(#[from] launcher_image::FilesError),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[error(transparent)]
+    Features(#[from] launcher_image::MissingFeatures),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[error("the software CPU refuses the image: {0}")]
+    Emulated(#[from] sgx_emu::LoadError),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[error(transparent)]
+    Hardware(#[from] launcher_image::hardware::HardwareError),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[error(transparent)]
+    StartImage(#[from] launcher_image::StartError),
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    #[error("SGX images run on x86-64 Linux only")]
+    NotHere,
     #[error("the software CPU: {0}")]
     Cpu(#[from] sgx_emu::CpuError),
     #[error("{doing} failed: {source}")]
@@ -40,17 +67,26 @@ impl HostError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::System { .. } | Self::Launch(_) | Self::Stopped(_) | Self::Stuck => 1,
+            Self::ImageOnNative | Self::PolicyOfImage { .. } => 2,
             Self::Listen(_) => 3,
             Self::DataDir(_) | Self::Storage(_) => 4,
             Self::Policy { .. } => 5,
-            Self::NoImage(_) | Self::Cpu(_) => 6,
             Self::Refused(_) => 7,
+            // What is left is about the platform.
+            _ => 6,
         }
     }
 
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoImage(_) => Some("use --platform native, which protects nothing, for development"),
+            Self::NoImage(_) => Some(
+                "`cargo xtask image` makes one, --image names another; --platform native, which protects nothing, \
+                 needs none",
+            ),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Hardware(_) => {
+                Some("enclave-os-host --check-platform says what this machine has and lacks")
+            }
             Self::Policy { .. } => Some("a policy for development is one line: development = true"),
             Self::Stopped(_) | Self::Stuck => {
                 Some("start it again with the same --data-dir: what it acknowledged is sealed there")

@@ -1,18 +1,37 @@
 //! The enclave in this process.
 
+use std::num::NonZero;
+use std::path::Path;
 use std::time::Duration;
 
 use launcher_native::Native;
 use sgx_emu::{SECRETS_FILE_NAME, SoftwareCpu};
 
 use crate::error::HostError;
-use crate::launch::{Event, Launch, Running, Setup};
+use crate::launch::{Launch, Running, Setup};
+use crate::policy::Policy;
 
-pub(crate) struct NativeLaunch;
+/// A worker that nobody asked for by number gets no more company than this.
+const MAX_DEFAULT_WORKERS: usize = 64;
+
+pub(crate) struct NativeLaunch {
+    policy: Policy,
+    given: bool,
+}
 
 struct NativeEnclave {
     native: Native,
     threads: usize,
+}
+
+impl NativeLaunch {
+    pub(crate) fn new(policy: Option<&Path>) -> Result<NativeLaunch, HostError> {
+        let read = Policy::read(policy).map_err(|source| HostError::Policy {
+            path: policy.map(Into::into).unwrap_or_default(),
+            source,
+        })?;
+        Ok(NativeLaunch { policy: read, given: policy.is_some() })
+    }
 }
 
 impl Launch for NativeLaunch {
@@ -20,29 +39,43 @@ impl Launch for NativeLaunch {
         "native"
     }
 
+    fn mrenclave(&self) -> Option<[u8; 32]> {
+        None
+    }
+
     fn warning(&self) -> Option<&'static str> {
         Some("platform native protects nothing: whoever runs this host can read everything in the enclave")
     }
 
+    fn development(&self) -> bool {
+        self.policy.development
+    }
+
+    fn without_policy(&self) -> Option<&'static str> {
+        (!self.given).then_some("no --policy: nobody may load code")
+    }
+
+    fn can_start_again(&self) -> bool {
+        // A panic has ended the process.
+        false
+    }
+
     fn launch(&self, setup: Setup<'_>) -> Result<Box<dyn Running>, HostError> {
-        let Setup { data_dir, policy_page, workers, services, listener, events } = setup;
+        let Setup { data_dir, workers, services, listener, events } = setup;
+        let workers = workers.unwrap_or_else(|| default_workers(MAX_DEFAULT_WORKERS));
         let cpu = SoftwareCpu::open(&data_dir.path().join(SECRETS_FILE_NAME))?;
-        let events = Box::new(move |event| events(translate(event)));
         // The enclave's panic is the end of all its tenants, on every platform.
         launcher_native::abort_on_panic();
-        let native = Native::start(cpu, policy_page, workers, services, listener, events)?;
+        let page = self.policy.page.clone();
+        let native = Native::start(cpu, page, workers, services, listener, events)?;
         Ok(Box::new(NativeEnclave { native, threads: usize::from(workers) + 1 }))
     }
 }
 
-fn translate(event: launcher_native::Event) -> Event {
-    match event {
-        launcher_native::Event::Serving => Event::Serving,
-        launcher_native::Event::Ended { result, .. } => Event::Ended { result },
-        launcher_native::Event::StationStopped { thread, error } => {
-            Event::StationStopped { thread, error: error.to_string() }
-        }
-    }
+/// One per core, as far as there is room.
+pub(crate) fn default_workers(most: usize) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    u16::try_from(cores.min(most)).unwrap_or(1).max(1)
 }
 
 impl Running for NativeEnclave {

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -11,16 +10,16 @@ use std::time::{Duration, Instant};
 use boundary_wire::rpc::LogLevel;
 use host_services::log::Log;
 use host_services::network::{Listener, Resolver, raise_descriptor_limit};
+use host_services::seats::Event;
 use host_services::station::{Control, Services};
 use host_services::storage;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::args::{Args, PlatformChoice};
+use crate::args::Args;
 use crate::data_dir::DataDir;
 use crate::error::HostError;
-use crate::launch::{self, Event, Running, Setup};
-use crate::policy::Policy;
+use crate::launch::{self, Chosen, Launch, Running, Setup};
 
 /// Time that open work may take when the host is asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -28,8 +27,11 @@ const GRACE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Descriptors kept for files and the host's own use.
 const RESERVED_DESCRIPTORS: usize = 128;
-/// A worker that nobody asked for by number gets no more company than this.
-const MAX_DEFAULT_WORKERS: usize = 64;
+/// Pauses before a crashed enclave is started again: doubled from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// An enclave that has served so long starts with the first pause again.
+const STEADY: Duration = Duration::from_secs(300);
 
 /// What the main thread waits for.
 enum News {
@@ -38,15 +40,10 @@ enum News {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), HostError> {
-    let platform = launch::choose(args.platform)?;
-    let policy_path = args.policy.as_deref();
-    let policy = Policy::read(policy_path).map_err(|source| HostError::Policy {
-        path: policy_path.map(Into::into).unwrap_or_default(),
-        source,
-    })?;
+    let Chosen { launch: platform, why } = launch::choose(args)?;
     let log = Log::to_stderr(args.log_format.into()).map_err(system("starting the log"))?;
-    let data_dir = DataDir::open(&args.data_dir, platform.name())?;
-    let listener = Listener::bind(address(args, &policy))?;
+    let data_dir = DataDir::open(&args.data_dir, platform.name(), platform.mrenclave())?;
+    let listener = Listener::bind(address(args, &*platform))?;
     let address = listener.address().map_err(system("asking for the port"))?;
     let services = Arc::new(Services {
         storage: storage::open(data_dir.path())?,
@@ -57,27 +54,64 @@ pub(crate) fn run(args: &Args) -> Result<(), HostError> {
     });
     let (told, news) = mpsc::channel();
     watch_signals(told.clone())?;
-    announce(args, &*platform, &policy, address, &log);
-    let running = platform.launch(Setup {
-        data_dir: &data_dir,
-        policy_page: policy.page,
-        workers: args.workers.unwrap_or_else(default_workers),
-        services,
-        listener,
-        events: Box::new(move |event| drop(told.send(News::Enclave(event)))),
-    })?;
-    let ready = format!(
-        "ready: listening on {address}, platform {}, MRENCLAVE {}",
-        platform.name(),
-        hex(&running.mrenclave())
-    );
-    let ended = attend(running, &news, &ready, &log);
+    announce(&*platform, why.as_deref(), address, &log);
+    let mut pause = FIRST_PAUSE;
+    let ended = loop {
+        let told = told.clone();
+        let started = Instant::now();
+        let running = platform.launch(Setup {
+            data_dir: &data_dir,
+            workers: args.workers,
+            services: services.clone(),
+            listener: listener.clone(),
+            events: Box::new(move |event| drop(told.send(News::Enclave(event)))),
+        })?;
+        let ready = format!(
+            "ready: listening on {address}, platform {}, MRENCLAVE {}",
+            platform.name(),
+            hex(&running.mrenclave())
+        );
+        let (stopping, ended) = attend(running, &news, &ready, &log);
+        let Err(HostError::Stopped(reason)) = &ended else { break ended };
+        if stopping || args.no_restart || !platform.can_start_again() {
+            break ended;
+        }
+        if started.elapsed() > STEADY {
+            pause = FIRST_PAUSE;
+        }
+        let text = format!("the enclave stopped: {reason}; starting it again in {} s", pause.as_secs());
+        log.host(LogLevel::Error, &text);
+        if signalled_within(pause, &news) {
+            log.host(LogLevel::Info, "stopped");
+            break Ok(());
+        }
+        pause = (pause * 2).min(LAST_PAUSE);
+        services.control.resume();
+    };
     log.flush();
     ended
 }
 
-/// Waits until every thread of the enclave has ended, and says how.
-fn attend(running: Box<dyn Running>, news: &Receiver<News>, ready: &str, log: &Log) -> Result<(), HostError> {
+/// Whether somebody wants the host to stop within this time, while there is no enclave.
+fn signalled_within(pause: Duration, news: &Receiver<News>) -> bool {
+    let until = Instant::now() + pause;
+    loop {
+        match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(News::Signal(_)) => return true,
+            Ok(News::Enclave(_)) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Waits until every thread of the enclave has ended, and says whether somebody asked it to, and how it went.
+fn attend(
+    running: Box<dyn Running>,
+    news: &Receiver<News>,
+    ready: &str,
+    log: &Log,
+) -> (bool, Result<(), HostError>) {
+    let mut asked = false;
     let mut left = running.threads();
     let mut failure: Option<String> = None;
     let mut serving = false;
@@ -102,6 +136,7 @@ fn attend(running: Box<dyn Running>, news: &Receiver<News>, ready: &str, log: &L
             Ok(News::Signal(signal)) => {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                 log.host(LogLevel::Info, &format!("{name}: finishing open work, flushing and sealing"));
+                asked = true;
                 stop(&mut stopping);
             }
             Ok(News::Enclave(Event::Serving)) => {
@@ -109,11 +144,12 @@ fn attend(running: Box<dyn Running>, news: &Receiver<News>, ready: &str, log: &L
                 say(ready);
             }
             Ok(News::Enclave(Event::StationStopped { thread, error })) => {
+                let error = error.to_string();
                 log.host(LogLevel::Error, &format!("enclave thread {thread}: {error}"));
                 failure.get_or_insert(error);
                 stop(&mut stopping);
             }
-            Ok(News::Enclave(Event::Ended { result })) => {
+            Ok(News::Enclave(Event::Ended { result, .. })) => {
                 left -= 1;
                 if let Err(error) = result {
                     failure.get_or_insert(error);
@@ -121,33 +157,36 @@ fn attend(running: Box<dyn Running>, news: &Receiver<News>, ready: &str, log: &L
                 // The enclave is its threads: when one has gone, the others are asked to go.
                 stop(&mut stopping);
             }
-            Err(_) => return Err(HostError::Stuck),
+            Err(_) => return (asked, Err(HostError::Stuck)),
         }
     }
+    if let Some(exits) = running.exits() {
+        log.host(LogLevel::Info, &format!("exits from the enclave: {exits}"));
+    }
     running.join();
-    match failure {
+    let ended = match failure {
         Some(reason) if serving => Err(HostError::Stopped(reason)),
         Some(reason) => Err(HostError::Refused(reason)),
         None => {
             log.host(LogLevel::Info, "stopped");
             Ok(())
         }
-    }
+    };
+    (asked, ended)
 }
 
-fn announce(args: &Args, platform: &dyn launch::Launch, policy: &Policy, address: SocketAddr, log: &Log) {
-    if args.platform == PlatformChoice::Auto {
-        let text = format!("this build has no enclave image: using platform {}", platform.name());
-        log.host(LogLevel::Info, &text);
+fn announce(platform: &dyn Launch, why: Option<&str>, address: SocketAddr, log: &Log) {
+    if let Some(why) = why {
+        log.host(LogLevel::Info, why);
     }
     if let Some(warning) = platform.warning() {
         log.host(LogLevel::Warn, warning);
     }
-    if policy.development {
+    if platform.development() {
         let text = format!("development policy: whoever reaches {address} may load code, no token asked");
         log.host(LogLevel::Warn, &text);
-    } else if args.policy.is_none() {
-        log.host(LogLevel::Info, "no --policy: nobody may load code");
+    } else if let Some(text) = platform.without_policy() {
+        log.host(LogLevel::Info, text);
     }
 }
 
@@ -167,14 +206,9 @@ fn watch_signals(told: Sender<News>) -> Result<(), HostError> {
     Ok(())
 }
 
-fn address(args: &Args, policy: &Policy) -> SocketAddr {
-    let default = if policy.development { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+fn address(args: &Args, platform: &dyn Launch) -> SocketAddr {
+    let default = if platform.development() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     SocketAddr::new(args.listen.unwrap_or(IpAddr::V4(default)), args.port)
-}
-
-fn default_workers() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    u16::try_from(cores.min(MAX_DEFAULT_WORKERS)).unwrap_or(1)
 }
 
 /// For whoever waits for it; a closed standard output is no reason to stop serving.
@@ -183,7 +217,7 @@ fn say(line: &str) {
     writeln!(out, "{line}").and_then(|()| out.flush()).unwrap_or_default();
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         write!(out, "{byte:02x}").unwrap_or_default();
         out

@@ -141,7 +141,10 @@ fn platforms_without_an_image_are_refused() {
     for platform in ["sgx", "emulated"] {
         let (code, error) = fails(host(data.path()).args(["--platform", platform]));
         assert_eq!(code, 6, "{error}");
-        assert!(error.contains("this build has no enclave image") && error.contains("--platform native"));
+        assert!(
+            error.contains("there is no enclave image") && error.contains("--platform native"),
+            "{error}"
+        );
     }
     assert_eq!(fails(host(data.path()).args(["--resolve", "nonsense"])).0, 2);
 }

@@ -18,6 +18,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("host", &["host", "boundary", "attestation", "sgx-emu"]),
     // The one place where enclave code is linked into a host: the native platform.
     ("host/launcher/native", &["host/services", "boundary", "attestation", "sgx-emu", "enclave"]),
+    // It sees an enclave from outside only, as a file.
+    ("host/launcher/image", &["host/services", "boundary", "sgx-emu"]),
     ("client", &["attestation", "boundary/wire"]),
     ("cli", &["attestation", "client", "compiler", "boundary/wire"]),
     ("sdk", &["sdk"]),

@@ -45,6 +45,11 @@ impl Control {
         self.draining.store(millis + 1, Ordering::Release);
     }
 
+    /// The enclave has ended and another takes its place: nobody is asked to stop any more.
+    pub fn resume(&self) {
+        self.draining.store(0, Ordering::Release);
+    }
+
     /// The grace in milliseconds, once the host wants the enclave to stop.
     pub fn draining(&self) -> Option<u32> {
         let millis = self.draining.load(Ordering::Acquire).checked_sub(1)?;
