@@ -9,7 +9,8 @@ use crate::tool::{self, cargo, run};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also what takes longer: Miri over the ring, fuzzing of every decoder, ten times the crash rounds.
+    /// Also what takes longer: Miri over the ring and the image's allocator, fuzzing of every decoder, ten
+    /// times the crash rounds.
     #[arg(long)]
     full: bool,
 }
@@ -55,9 +56,11 @@ fn tests(options: &Options) -> Result<()> {
 
 /// Needs the nightly toolchain with Miri, and a C++ compiler for libFuzzer.
 fn long_checks() -> Result<()> {
-    run(nightly_cargo(&["miri", "test", "-p", "boundary-ring", "--lib"])
-        .env("CARGO_TARGET_DIR", tool::target_dir().join("miri")))
-    .context("`rustup +nightly component add miri` installs what this needs")?;
+    for (member, tests) in [("boundary-ring", ""), ("enclave-platform", "alloc::")] {
+        run(nightly_cargo(&["miri", "test", "-p", member, "--lib", tests])
+            .env("CARGO_TARGET_DIR", tool::target_dir().join("miri")))
+        .context("`rustup +nightly component add miri` installs what this needs")?;
+    }
     fuzz()
 }
 

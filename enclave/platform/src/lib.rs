@@ -1,9 +1,26 @@
 //! What does the CPU give an enclave: keys, reports, randomness, time, doorbell?
 //!
 //! Everything above this crate is the same on every platform. [`Platform`] is the whole of what
-//! differs; `native` implements it over a software CPU that the launcher hands in.
+//! differs: `sgx` is that of the image, `native` implements it over a software CPU that the launcher hands in.
+//!
+//! Unsafe code is needed for the allocator of the image (`alloc`), and in `sgx` for its instructions, its
+//! calls to the host and the host memory that it is given.
 
+#![cfg_attr(target_env = "sgx", feature(alloc_error_hook, sgx_platform))]
+
+// What `sgx` is made of is tested on every target.
+#[cfg(any(target_env = "sgx", test))]
+mod alloc;
 pub mod clock;
+pub mod pages;
+#[cfg(any(target_env = "sgx", test))]
+mod random;
+#[cfg(any(target_env = "sgx", test))]
+mod ranges;
+#[cfg(target_env = "sgx")]
+pub mod sgx;
+#[cfg(any(target_env = "sgx", test))]
+mod structures;
 
 use std::fmt;
 

@@ -10,6 +10,8 @@ use super::Violation;
 
 /// The crate whose dependencies are the trusted code base.
 const IMAGE: &str = "enclave-image";
+/// The target of the image.
+const SGX: &str = "x86_64-fortanix-unknown-sgx";
 /// The binary that hosts it in-process: what it links is in the same address space as the keys.
 const HOST: &str = "host-launcher";
 
@@ -44,14 +46,16 @@ const BUILDS_C: &[(&str, &str)] = &[
 
 pub(super) fn check(metadata: &Metadata) -> Vec<Violation> {
     let mut found = Vec::new();
-    let mut linked_into = |member| match tree(metadata, member) {
+    let mut linked_into = |member, target| match tree(metadata, member, target) {
         Ok(linked) => linked,
         Err(error) => {
             found.push(Violation::new("closure", member, format!("cannot tell what is linked: {error}")));
             Vec::new()
         }
     };
-    let (image, host) = (linked_into(IMAGE), linked_into(HOST));
+    let host = linked_into(HOST, None);
+    let image: BTreeSet<_> =
+        linked_into(IMAGE, None).into_iter().chain(linked_into(IMAGE, Some(SGX))).collect();
     for Linked { name, .. } in host {
         if let Some((_, why)) = COMPILERS.iter().find(|(compiler, _)| *compiler == name) {
             found.push(Violation::new("closure", HOST, format!("links `{name}`: {why}")));
@@ -82,18 +86,20 @@ fn compiles_c(package: &Package) -> bool {
         .any(|d| d.kind == DependencyKind::Build && !d.optional && compilers.contains(&d.name.as_str()))
 }
 
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Linked {
     name: String,
     version: String,
     features: Vec<String>,
 }
 
-/// What is linked when `member` is built by itself. (`cargo metadata` would unite the features of the whole
+/// What is linked when `member` is built by itself, for this machine or another target. (`cargo metadata` would unite the features of the whole
 /// workspace.)
-fn tree(metadata: &Metadata, member: &str) -> Result<Vec<Linked>> {
+fn tree(metadata: &Metadata, member: &str, target: Option<&str>) -> Result<Vec<Linked>> {
     let output =
         crate::tool::cargo(&["tree", "-p", member, "-e", "normal,no-proc-macro", "--prefix", "none"])
             .args(["--no-dedupe", "--format", "{p}|{f}"])
+            .args(target.map(|target| ["--target", target]).iter().flatten())
             .current_dir(&metadata.workspace_root)
             .output()?;
     if !output.status.success() {

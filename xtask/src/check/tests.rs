@@ -106,6 +106,57 @@ fn a_crate_nobody_made_a_rule_for() {
 }
 
 #[test]
+fn the_way_out_of_an_image_used_elsewhere() {
+    let way_out = "use std::os::fortanix_sgx::usercalls::raw::do_usercall;";
+    planted("std", "uses std::os", |root| add(root, "enclave/image/src/lib.rs", way_out));
+    planted("std", "uses std::os", |root| {
+        add(root, "enclave/image/src/main.rs", &format!("#![forbid(unsafe_code)]\n{way_out}"));
+    });
+    // Even the crate that has it has it in its one file, and nothing else of that module.
+    let platform = |root: &Path| extra(root, "enclave/platform", "enclave-platform", "AGPL-3.0-or-later");
+    planted("std", "enclave/platform/src/lib.rs:", |root| {
+        platform(root);
+        add(root, "enclave/platform/src/lib.rs", way_out);
+    });
+    planted("std", "enclave/platform/src/sgx.rs:1", |root| {
+        platform(root);
+        add(root, "enclave/platform/src/sgx.rs", "use std::os::unix::fs::PermissionsExt;");
+    });
+    planted("std", "enclave/platform/src/sgx/enclu.rs:1", |root| {
+        platform(root);
+        add(root, "enclave/platform/src/sgx/enclu.rs", way_out);
+    });
+}
+
+#[test]
+fn a_process_in_the_entry_point() {
+    planted("std", "uses std::process", |root| {
+        add(
+            root,
+            "enclave/image/src/main.rs",
+            "#![forbid(unsafe_code)]\nfn main() { std::process::exit(1) }",
+        );
+    });
+    let folder = house();
+    add(
+        folder.path(),
+        "enclave/image/src/main.rs",
+        "#![forbid(unsafe_code)]\nfn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }",
+    );
+    let found = violations(folder.path());
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn something_that_only_the_image_links() {
+    planted("closure", "links `ring`", |root| {
+        extra(root, "enclave/ring", "ring", "AGPL-3.0-or-later");
+        let only = "[target.'cfg(target_env = \"sgx\")'.dependencies]\nring = { path = \"../ring\" }";
+        add(root, "enclave/server/Cargo.toml", only);
+    });
+}
+
+#[test]
 fn a_second_crypto_library_in_the_enclave() {
     planted("closure", "links `ring`", |root| {
         extra(root, "enclave/ring", "ring", "AGPL-3.0-or-later");
