@@ -8,6 +8,7 @@
 
 mod backend;
 mod boot;
+mod sizes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

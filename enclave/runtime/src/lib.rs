@@ -30,7 +30,7 @@ pub use runtime::Runtime;
 pub use spec::{AppSpec, KeySource};
 pub use value::{BadParams, MAX_VALUES};
 
-pub use enclave_wasm_platform::{CODE_PAGES, Sizes, Usage};
+pub use enclave_wasm_platform::{Sizes, Usage};
 
 /// The triple of the artifacts that this enclave takes.
 pub const ARTIFACT_TARGET: &str = compiler_config::NATIVE_TARGET;

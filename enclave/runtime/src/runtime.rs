@@ -65,6 +65,11 @@ impl Runtime {
         }))
     }
 
+    /// How pages of native code are protected, as the `core.platform` leaf says it.
+    pub fn code_pages(&self) -> &'static str {
+        self.machine.code_pages()
+    }
+
     /// What guests use at this moment, and what there is.
     pub fn usage(&self) -> Usage {
         self.machine.usage()

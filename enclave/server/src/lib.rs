@@ -42,6 +42,7 @@ pub use crate::control::{BootError, Booted, Control};
 pub use crate::gate::Gate;
 pub use crate::http::{ROUTES, RouteInfo};
 pub use crate::refusal::Refusal;
+pub use enclave_runtime::Sizes;
 
 /// The OpenAPI document of the HTTP interface.
 pub const OPENAPI: &str = include_str!("openapi.json");

@@ -33,6 +33,8 @@ struct Book {
 struct Piece {
     len: usize,
     ticket: u64,
+    /// Its pages could not be made what they should be. It stays taken, and nothing touches it again.
+    lost: bool,
 }
 
 /// One piece, from [`CodePool::take`] until the engine has it or it is given up.
@@ -72,7 +74,11 @@ impl CodePool {
         self.region.len()
     }
 
-    /// Copies `artifact` into a piece of its own. The bytes stay writable until the engine publishes
+    pub(crate) fn protection(&self) -> &'static str {
+        self.region.protection()
+    }
+
+    /// Copies `artifact` into a piece of its own, and zeros behind it. The bytes stay writable until the engine publishes
     /// them, and stay where they are until it unpublishes them or the ticket is given up.
     pub(crate) fn take(&self, artifact: &[u8]) -> Result<(Ticket, NonNull<[u8]>), OutOfCode> {
         let len = artifact.len().max(1).next_multiple_of(sys::page_size());
@@ -86,6 +92,7 @@ impl CodePool {
         let place = unsafe {
             let place = self.region.base().add(ticket.at);
             place.copy_from_nonoverlapping(NonNull::from_ref(artifact).cast(), artifact.len());
+            place.add(artifact.len()).write_bytes(0, len - artifact.len());
             place
         };
         Ok((ticket, NonNull::slice_from_raw_parts(place, artifact.len())))
@@ -95,7 +102,8 @@ impl CodePool {
     /// left to do.
     pub(crate) fn give_up(&self, ticket: Ticket) {
         let mut book = self.book();
-        if book.taken.get(&ticket.at).is_some_and(|piece| piece.ticket == ticket.number) {
+        let still = |piece: &Piece| piece.ticket == ticket.number && !piece.lost;
+        if book.taken.get(&ticket.at).is_some_and(still) {
             self.release(&mut book, ticket.at);
         }
     }
@@ -137,8 +145,16 @@ impl Book {
         }
         let number = self.next;
         self.next += 1;
-        self.taken.insert(at, Piece { len, ticket: number });
+        self.taken.insert(at, Piece { len, ticket: number, lost: false });
         Ok(Ticket { at, number })
+    }
+
+    /// The piece stays taken and counted, so that nothing is ever written over pages that may be executable
+    /// or cannot be written: a kernel was out of memory for its tables, or a host lied.
+    fn lose(&mut self, at: usize) {
+        if let Some(piece) = self.taken.get_mut(&at) {
+            piece.lost = true;
+        }
     }
 
     fn give(&mut self, at: usize, len: usize) {
@@ -165,20 +181,23 @@ impl CustomCodeMemory for CodeMemory {
     }
 
     fn publish_executable(&self, ptr: *const u8, len: usize) -> wasmtime::Result<()> {
-        let book = self.0.book();
-        let Some((_, start, len)) = self.0.locate(&book, ptr, len) else {
+        let mut book = self.0.book();
+        let Some((at, start, len)) = self.0.locate(&book, ptr, len) else {
             return Err(wasmtime::Error::msg("code outside the code pool cannot be made executable"));
         };
-        Ok(self.0.region.make_executable(start, len)?)
+        let result = self.0.region.make_executable(start, len);
+        if result.is_err() {
+            book.lose(at);
+        }
+        Ok(result?)
     }
 
     fn unpublish_executable(&self, ptr: *const u8, len: usize) -> wasmtime::Result<()> {
         let mut book = self.0.book();
         let Some((at, start, len)) = self.0.locate(&book, ptr, len) else { return Ok(()) };
-        // A failure means that the kernel is out of memory for its own tables. The piece then stays
-        // taken, and counted, so that nothing is ever written over pages that may be executable.
-        if self.0.region.make_writable(start, len).is_ok() {
-            self.0.release(&mut book, at);
+        match self.0.region.make_writable(start, len) {
+            Ok(()) => self.0.release(&mut book, at),
+            Err(_) => book.lose(at),
         }
         Ok(())
     }
@@ -235,6 +254,29 @@ mod tests {
         assert_eq!(pool.used(), 0);
         // SAFETY: the region is mapped as long as the pool lives, and this test is its only user.
         assert_eq!(unsafe { ptr.read() }, 0);
+    }
+
+    #[test]
+    fn a_piece_that_was_lost_is_never_touched_again() {
+        let pool = Arc::new(pool(2));
+        let (ticket, bytes) = pool.take(&page_of(9)).unwrap();
+        pool.book().lose(ticket.at);
+        pool.give_up(ticket);
+        assert_eq!(pool.used(), sys::page_size());
+        // SAFETY: the region is mapped as long as the pool lives, and this test is its only user.
+        assert_eq!(unsafe { bytes.cast::<u8>().read() }, 9);
+    }
+
+    #[test]
+    fn behind_an_artifact_lie_zeros() {
+        let pool = pool(1);
+        // SAFETY: the region is mapped as long as the pool lives, and this test is its only user.
+        unsafe { pool.region.base().write_bytes(0xCC, sys::page_size()) };
+        let (_, bytes) = pool.take(&[1, 2, 3]).unwrap();
+        // SAFETY: as above.
+        let page = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>().as_ptr(), sys::page_size()) };
+        assert_eq!(page[..3], [1, 2, 3]);
+        assert!(page[3..].iter().all(|byte| *byte == 0));
     }
 
     #[test]

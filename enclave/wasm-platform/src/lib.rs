@@ -6,7 +6,8 @@
 //! policy can make.
 //!
 //! Unsafe code is needed because wasmtime asks for raw memory here: `memory.rs` for linear memories,
-//! `stack.rs` for fiber stacks, `code.rs` for executable memory, `native.rs` for page permissions.
+//! `stack.rs` for fiber stacks, `code.rs` for executable memory, `native.rs` and `sgx.rs` for page permissions,
+//! `capi.rs` for the symbols that it links against in an enclave.
 
 mod artifact;
 mod code;
@@ -14,12 +15,16 @@ mod machine;
 mod memory;
 mod stack;
 
+#[cfg(target_env = "sgx")]
+mod capi;
 #[cfg(not(target_env = "sgx"))]
 #[path = "native.rs"]
+mod sys;
+#[cfg(target_env = "sgx")]
+#[path = "sgx.rs"]
 mod sys;
 
 pub use artifact::ArtifactError;
 pub use machine::{LoadError, Machine, Sizes, StartError, Usage};
 pub use memory::OutOfGuestMemory;
 pub use stack::{OutOfStacks, STACK_BYTES, StackWatch, WASM_STACK_BYTES};
-pub use sys::CODE_PAGES;

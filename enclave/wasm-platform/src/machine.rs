@@ -16,18 +16,12 @@ use crate::sys;
 /// How much the guests of one enclave may use together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Bytes for native code.
+    /// Bytes for native code, at most: an image has a section of a fixed size.
     pub code: usize,
     /// Bytes for linear memories.
     pub memory: usize,
     /// Calls at a time: each has one stack of [`STACK_BYTES`].
     pub stacks: usize,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self { code: 256 << 20, memory: 1 << 30, stacks: 1024 }
-    }
 }
 
 /// What is in use, for metrics and tests.
@@ -49,7 +43,7 @@ pub struct Usage {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The code region could not be reserved.
-    #[error("cannot reserve {bytes} bytes for native code")]
+    #[error("cannot reserve {bytes} bytes for native code: {source}")]
     Reserve {
         /// How much was asked for.
         bytes: usize,
@@ -120,6 +114,12 @@ impl Machine {
             memory_total: self.memory.budget(),
             stacks: self.stacks.used(),
         }
+    }
+
+    /// How pages of native code are protected while they run: `write-xor-execute` or, on a CPU that cannot
+    /// change page permissions, `read-write-execute`.
+    pub fn code_pages(&self) -> &'static str {
+        self.code.protection()
     }
 
     /// Makes a component of an approved artifact. Its memory in the code pool is free again when the

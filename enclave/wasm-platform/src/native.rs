@@ -5,9 +5,6 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
-/// How pages of native code are protected while they run, as the `core.platform` leaf says it.
-pub const CODE_PAGES: &str = "write-xor-execute";
-
 /// The granularity of page permissions.
 pub(crate) fn page_size() -> usize {
     rustix::param::page_size()
@@ -49,6 +46,11 @@ impl Region {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How pages of native code are protected while they run, as the `core.platform` leaf says it.
+    pub(crate) fn protection(&self) -> &'static str {
+        "write-xor-execute"
     }
 
     /// Makes pages readable and executable, no longer writable. `at` and `len` are whole pages inside.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use enclave_access::{Policy, PolicyError, leaves};
 use enclave_platform::Platform;
 use enclave_ratls::{Authority, AuthorityError, Identities, IdentityError, SealedAuthorityError, Settings};
-use enclave_runtime::{ARTIFACT_TARGET, CODE_PAGES, ENGINE, ENGINE_VERSION, Runtime, Sizes, StartError};
+use enclave_runtime::{ARTIFACT_TARGET, ENGINE, ENGINE_VERSION, Runtime, Sizes, StartError};
 use enclave_sealed_store::{Backend, OpenError, Store, StoreError};
 use enclave_wasi::EgressTls;
 use enclave_worker::{Handle, LogLevel};
@@ -76,6 +76,7 @@ impl Control {
         handle: Handle,
         backend: Arc<dyn Backend>,
         workers: u16,
+        sizes: Sizes,
     ) -> Result<(Control, Booted), BootError> {
         let platform = handle.platform().clone();
         let policy = Arc::new(Policy::from_page(platform.policy_page())?);
@@ -85,16 +86,16 @@ impl Control {
 
         let registry = Registry::open(&store, &*backend).await?;
         let authority = authority(&*platform, &registry, &*backend).await?;
+        let egress = EgressTls::new(policy.egress_ca_pem(), handle.clock().clone())
+            .map_err(|error| BootError::Egress(error.to_string()))?;
+        let runtime = Arc::new(Runtime::new(&*platform, egress, sizes)?);
         let settings = Settings::new(
             &policy,
-            leaves::platform(platform.kind(), CODE_PAGES)?,
+            leaves::platform(platform.kind(), runtime.code_pages())?,
             leaves::version(env!("CARGO_PKG_VERSION"), ENGINE)?,
         )?;
         let clock = handle.clock().clone();
         let identities = Arc::new(Identities::new(platform.clone(), clock, settings, authority)?);
-        let egress = EgressTls::new(policy.egress_ca_pem(), handle.clock().clone())
-            .map_err(|error| BootError::Egress(error.to_string()))?;
-        let runtime = Arc::new(Runtime::new(&*platform, egress, Sizes::default())?);
 
         let (mailbox, jobs) = Mailbox::new(limits::JOBS);
         let info = Info {
