@@ -1,5 +1,6 @@
 //! From a linked program to an SGXS stream.
 
+use std::fmt;
 use std::ops::Range;
 
 use sgx_isa::{PageType, SecinfoFlags};
@@ -18,7 +19,7 @@ const POLICY_MAX: usize = attestation::image_policy::MAX_PAGE;
 const TRAP: u8 = 0xcc;
 
 /// An image that has not been signed yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     /// The SGXS stream.
     pub sgxs: Vec<u8>,
@@ -26,6 +27,14 @@ pub struct Image {
     pub size: u64,
     /// Bytes of the code pool; 0 if there is none.
     pub code: u64,
+}
+
+/// Without the pages, which are many.
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sgxs, size, code } = self;
+        write!(f, "Image {{ sgxs: {} bytes, size: {size:#x}, code: {code:#x} }}", sgxs.len())
+    }
 }
 
 /// Why a program does not become an image.

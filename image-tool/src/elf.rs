@@ -20,6 +20,11 @@ const CODE_SECTION: &str = ".wasm_code";
 const POLICY_SECTION: &str = ".enclave_os_policy";
 pub(crate) const POLICY_SYMBOL: &str = "ENCLAVE_OS_POLICY";
 
+/// The farthest that code compiled for this target reaches.
+const MAX_END: u64 = 2 << 30;
+/// The largest segment that is measured. What starts as zeros and is larger belongs on the heap.
+const MAX_MEASURED: u64 = 256 << 20;
+
 /// Why a file is not a program that can become an image.
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
@@ -35,6 +40,9 @@ pub enum ElfError {
     /// A section that std's entry code or the linker always makes.
     #[error("the program has no section `{0}`")]
     MissingSection(&'static str),
+    /// A section outside of everything that is loaded.
+    #[error("the section `{0}` does not lie in a segment of the program")]
+    Section(&'static str),
     /// A symbol that is filled in or pointed to.
     #[error("the program has no symbol `{0}`; it must be global, and the file not stripped")]
     MissingSymbol(&'static str),
@@ -101,6 +109,13 @@ impl Segment<'_> {
     fn first_page(&self) -> u64 {
         self.address & !(PAGE_SIZE - 1)
     }
+
+    /// True if the file says what is in `range`.
+    fn holds(&self, range: &Range<u64>) -> bool {
+        self.address <= range.start
+            && range.start <= range.end
+            && range.end <= self.address + self.data.len() as u64
+    }
 }
 
 /// Addresses of what std's entry code (`entry.S` in std's sources says what each is for) and our image leave
@@ -153,14 +168,22 @@ impl<'a> Program<'a> {
         let symbols = Globals::read(&sections, file)?.spliced(&segments)?;
         let policy = policy_page(&sections, file, &segments)?;
         let relocations = relocations(header, file, &segments)?;
-        let section = |name| section_range(&sections, name).ok_or(ElfError::MissingSection(name));
+        let section = |name| {
+            let range = section_range(&sections, name).ok_or(ElfError::MissingSection(name))?;
+            let loaded = segments.iter().any(|s| s.holds(&range));
+            if loaded { Ok(range) } else { Err(ElfError::Section(name)) }
+        };
+        let text_no_sgx = match section(".text_no_sgx") {
+            Err(ElfError::MissingSection(_)) => None,
+            other => Some(other?),
+        };
         Ok(Self {
             symbols,
             relocations,
             text: section(".text")?,
             eh_frame: section(".eh_frame")?,
             eh_frame_hdr: section(".eh_frame_hdr")?,
-            text_no_sgx: section_range(&sections, ".text_no_sgx"),
+            text_no_sgx,
             segments,
             code,
             policy,
@@ -201,7 +224,8 @@ fn check_toolchain(sections: &SectionTable<'_, Header>, file: &[u8]) -> Result<(
 
 fn section_range(sections: &SectionTable<'_, Header>, name: &str) -> Option<Range<u64>> {
     let (_, section) = sections.section_by_name(LE, name.as_bytes())?;
-    Some(section.sh_addr(LE)..section.sh_addr(LE).checked_add(section.sh_size(LE))?)
+    // What has no end lies in no segment.
+    Some(section.sh_addr(LE)..section.sh_addr(LE).saturating_add(section.sh_size(LE)))
 }
 
 fn segments<'a>(
@@ -230,8 +254,11 @@ fn segments<'a>(
             writable: flags & elf::PF_W != 0,
             executable: flags & elf::PF_X != 0,
         };
-        if address.checked_add(len).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE)).is_none() {
-            return Err(refused("ends beyond 64 bits"));
+        if address.checked_add(len).is_none_or(|end| end > MAX_END) {
+            return Err(refused("ends beyond 2 GiB"));
+        }
+        if len > MAX_MEASURED && code != Some(&segment.range()) {
+            return Err(refused("is larger than 256 MiB"));
         }
         if data.len() as u64 > len {
             return Err(refused("is larger in the file than in memory"));
@@ -329,10 +356,8 @@ impl<'a> Globals<'a> {
 }
 
 fn in_read_only_data(segments: &[Segment<'_>], address: u64, len: u64) -> bool {
-    segments.iter().filter(|s| !s.writable && !s.executable).any(|s| {
-        let filled = s.address..s.address + s.data.len() as u64;
-        filled.contains(&address) && len <= filled.end - address
-    })
+    let Some(end) = address.checked_add(len) else { return false };
+    segments.iter().any(|s| !s.writable && !s.executable && s.holds(&(address..end)))
 }
 
 fn code_pool(sections: &SectionTable<'_, Header>, file: &[u8]) -> Result<Option<Range<u64>>, ElfError> {

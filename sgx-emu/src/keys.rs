@@ -4,11 +4,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::EnclaveState;
 use crate::secrets::Secrets;
+use crate::{ATTRIBUTE_EINITTOKENKEY, ATTRIBUTE_PROVISIONKEY, EnclaveState};
 
 /// Error codes of EGETKEY (SDM, table "SGX error codes").
 pub mod error_code {
+    /// SGX_INVALID_ATTRIBUTE: the enclave's attributes do not entitle it to the key.
+    pub const INVALID_ATTRIBUTE: u32 = 2;
     /// SGX_INVALID_CPUSVN: the request names a CPUSVN beyond the current one.
     pub const INVALID_CPUSVN: u32 = 32;
     /// SGX_INVALID_ISVSVN: the request names an ISVSVN beyond the enclave's.
@@ -22,6 +24,12 @@ pub mod error_code {
 pub struct KeyName(pub u16);
 
 impl KeyName {
+    /// The launch key. This CPU has none.
+    pub const EINITTOKEN: Self = Self(0);
+    /// The provisioning key. This CPU has none.
+    pub const PROVISION: Self = Self(1);
+    /// The provisioning seal key. This CPU has none.
+    pub const PROVISION_SEAL: Self = Self(2);
     /// The key that verifies reports made for the asking enclave.
     pub const REPORT: Self = Self(3);
     /// The sealing key.
@@ -107,8 +115,13 @@ pub(crate) fn egetkey(
             &enclave.mrenclave,
             &enclave.attributes,
             enclave.misc_select,
+            &Config::NONE,
             &request.key_id,
         )),
+        KeyName::EINITTOKEN if !enclave.has(ATTRIBUTE_EINITTOKENKEY) => Err(error_code::INVALID_ATTRIBUTE),
+        KeyName::PROVISION | KeyName::PROVISION_SEAL if !enclave.has(ATTRIBUTE_PROVISIONKEY) => {
+            Err(error_code::INVALID_ATTRIBUTE)
+        }
         _ => Err(error_code::INVALID_KEYNAME),
     }
 }
@@ -139,6 +152,7 @@ fn seal_key(secrets: &Secrets, enclave: &EnclaveState, request: &KeyRequest) -> 
         cpu_svn: request.cpu_svn,
         misc_select: enclave.misc_select & request.misc_mask,
         misc_mask: request.misc_mask,
+        config: Config::NONE,
     }
     .derive(secrets))
 }
@@ -150,6 +164,7 @@ pub(crate) fn report_key(
     mrenclave: &[u8; 32],
     attributes: &[u8; 16],
     misc_select: u32,
+    config: &Config,
     key_id: &[u8; 32],
 ) -> [u8; 16] {
     Dependencies {
@@ -165,8 +180,20 @@ pub(crate) fn report_key(
         cpu_svn: secrets.cpu_svn,
         misc_select,
         misc_mask: 0,
+        config: *config,
     }
     .derive(secrets)
+}
+
+/// CONFIGID and CONFIGSVN. An enclave of this CPU has none, a TARGETINFO may name some.
+#[derive(Clone, Copy)]
+pub(crate) struct Config {
+    pub(crate) id: [u8; 64],
+    pub(crate) svn: [u8; 2],
+}
+
+impl Config {
+    const NONE: Self = Self { id: [0; 64], svn: [0; 2] };
 }
 
 /// The SDM's KEYDEPENDENCIES, as far as this CPU has the features.
@@ -183,6 +210,7 @@ struct Dependencies {
     cpu_svn: [u8; 16],
     misc_select: u32,
     misc_mask: u32,
+    config: Config,
 }
 
 impl Dependencies {
@@ -205,6 +233,8 @@ impl Dependencies {
         mac.update(&self.cpu_svn);
         mac.update(&self.misc_select.to_le_bytes());
         mac.update(&self.misc_mask.to_le_bytes());
+        mac.update(&self.config.id);
+        mac.update(&self.config.svn);
         let full = Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes()));
         field(&*full, 0)
     }
@@ -311,8 +341,27 @@ mod tests {
         let updated = cpu.at_cpu_svn(raised);
         assert_eq!(updated.egetkey(&enclave, &r), Ok(key), "an update keeps old keys reachable");
 
-        let bad = KeyRequest { name: KeyName(1), ..r };
+        let bad = KeyRequest { name: KeyName(7), ..r };
         assert_eq!(updated.egetkey(&enclave, &bad), Err(error_code::INVALID_KEYNAME));
+    }
+
+    #[test]
+    fn keys_of_other_enclaves_are_refused_and_those_this_cpu_lacks_unknown() {
+        let cpu = SoftwareCpu::ephemeral();
+        let plain = EnclaveState::development();
+        let with = |flag| EnclaveState {
+            attributes: attributes(u64::from(plain.attributes[0]) | flag, 7),
+            ..plain.clone()
+        };
+        for (name, entitled) in [
+            (KeyName::EINITTOKEN, with(ATTRIBUTE_EINITTOKENKEY)),
+            (KeyName::PROVISION, with(ATTRIBUTE_PROVISIONKEY)),
+            (KeyName::PROVISION_SEAL, with(ATTRIBUTE_PROVISIONKEY)),
+        ] {
+            let r = KeyRequest { name, ..request(&cpu) };
+            assert_eq!(cpu.egetkey(&plain, &r), Err(error_code::INVALID_ATTRIBUTE), "{name:?}");
+            assert_eq!(cpu.egetkey(&entitled, &r), Err(error_code::INVALID_KEYNAME), "{name:?}");
+        }
     }
 
     #[test]

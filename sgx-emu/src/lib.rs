@@ -95,7 +95,11 @@ impl EnclaveState {
 
     /// ATTRIBUTES.DEBUG.
     pub fn debug(&self) -> bool {
-        u64::from(self.attributes[0]) & ATTRIBUTE_DEBUG != 0
+        self.has(ATTRIBUTE_DEBUG)
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        u64::from(self.attributes[0]) & flag != 0
     }
 }
 

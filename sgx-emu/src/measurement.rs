@@ -204,11 +204,11 @@ impl UninitializedEnclave {
         page: &mut [u8; PAGE_SIZE],
     ) -> Result<(), BuildFault> {
         aligned(offset, PAGE_SIZE)?;
-        if offset >= self.secs.size {
-            return Err(BuildFault::OutsideEnclave(offset));
-        }
         if secinfo.page_type == PageType::Tcs && !tcs::reserved_is_zero(page) {
             return Err(BuildFault::Tcs(offset));
+        }
+        if offset >= self.secs.size {
+            return Err(BuildFault::OutsideEnclave(offset));
         }
         if !self.pages.insert(offset) {
             return Err(BuildFault::PageValid(offset));

@@ -4,7 +4,7 @@ use aes::Aes128;
 use cmac::{Cmac, KeyInit, Mac};
 
 use crate::EnclaveState;
-use crate::keys::{field, report_key};
+use crate::keys::{Config, field, report_key};
 use crate::secrets::Secrets;
 
 /// Size of a REPORT.
@@ -31,7 +31,9 @@ mod at {
 mod target_at {
     pub(super) const MEASUREMENT: usize = 0;
     pub(super) const ATTRIBUTES: usize = 32;
+    pub(super) const CONFIG_SVN: usize = 50;
     pub(super) const MISC_SELECT: usize = 52;
+    pub(super) const CONFIG_ID: usize = 64;
 }
 
 pub(crate) fn ereport(
@@ -57,6 +59,7 @@ pub(crate) fn ereport(
         &field(target, target_at::MEASUREMENT),
         &field(target, target_at::ATTRIBUTES),
         u32::from_le_bytes(field(target, target_at::MISC_SELECT)),
+        &Config { id: field(target, target_at::CONFIG_ID), svn: field(target, target_at::CONFIG_SVN) },
         &secrets.report_key_id,
     );
     let mac: [u8; 16] = cmac_over(&key, &report).finalize().into_bytes().into();
@@ -68,12 +71,6 @@ pub(crate) fn ereport(
 /// REPORT_KEY and the report's KEYID).
 pub fn report_is_authentic(report_key: &[u8; 16], report: &[u8; REPORT_LEN]) -> bool {
     cmac_over(report_key, report).verify_slice(&report[at::MAC..]).is_ok()
-}
-
-/// What EREPORT checks of a TARGETINFO: CETATTRIBUTES, CONFIGSVN, CONFIGID and what is reserved are zero.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) fn reserved_of_target_is_zero(target: &[u8; TARGET_INFO_LEN]) -> bool {
-    target[48..target_at::MISC_SELECT].iter().chain(&target[56..]).all(|&b| b == 0)
 }
 
 /// The TARGETINFO that addresses `enclave`.

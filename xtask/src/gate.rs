@@ -19,6 +19,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     tool::ensure_guest_target()?;
     run(&mut cargo(&["fmt", "--all", "--check"])).context("`cargo fmt --all` mends it")?;
     crate::check::command()?;
+    crate::tcb::check()?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     model_checks()?;

@@ -1,9 +1,11 @@
 //! Asynchronous exits and ERESUME: the state of enclave code goes into a frame of its state save area and
 //! comes back from there.
 
-use super::context::{ARITHMETIC_FLAGS, Context, Register, TRACE_FLAGS};
+use super::context::{
+    ALIGNMENT_FLAG, ARITHMETIC_FLAGS, Context, DIRECTION_FLAG, RESUME_FLAG, Register, TRAP_FLAG, is_canonical,
+};
 use super::enclave::Running;
-use super::epc::Locked;
+use super::epc::{Locked, PageState};
 use super::fault::{Access, Exception, Fault, page_fault, vector};
 use super::processor::{self, Mode, Processor};
 use super::tcs::Tcs;
@@ -73,10 +75,14 @@ impl XsaveLayout {
         Self { xfrm, parts: (2..63).filter(|bit| xfrm >> bit & 1 != 0).map(part).collect() }
     }
 
+    /// Bytes of the XSAVE area.
+    fn end(&self) -> usize {
+        self.parts.iter().map(|(offset, size)| offset + size).fold(Self::END_OF_HEADER, usize::max)
+    }
+
     /// Whether a frame of so many bytes has room for it before EXINFO and GPRSGX.
     pub(super) fn fits(&self, frame_bytes: usize) -> bool {
-        let end = self.parts.iter().map(|(offset, size)| offset + size).fold(Self::END_OF_HEADER, usize::max);
-        end + EXINFO + GPRSGX <= frame_bytes
+        self.end() + EXINFO + GPRSGX <= frame_bytes
     }
 
     fn save(&self, area: &[u8], epc: &Locked<'_>, frame: usize) -> Option<()> {
@@ -130,15 +136,24 @@ impl XsaveLayout {
     }
 }
 
-/// Notes on entry where the untrusted stack is (SDM 3D, EENTER and ERESUME: URSP and URBP). None: the frame
-/// is not in memory that the enclave may write.
-pub(super) fn note_stack(enclave: &Running, frame: usize, rsp: u64, rbp: u64) -> Option<()> {
+/// Checks on entry that a frame lies in memory that the enclave may read and write, and notes there where the
+/// untrusted stack is (SDM 3D, EENTER and ERESUME: URSP and URBP).
+///
+/// # Errors
+/// The page that it may not.
+pub(super) fn note_stack(enclave: &Running, frame: usize, rsp: u64, rbp: u64) -> Result<(), usize> {
     let epc = enclave.epc.lock();
-    epc.permit(frame, enclave.frame_bytes, super::PageState::READ | super::PageState::WRITE)?;
+    let registers = frame + enclave.frame_bytes - GPRSGX;
+    for (start, bytes) in [(frame, enclave.xsave.end()), (registers, GPRSGX)] {
+        let pages = (start - start % PAGE_SIZE..start + bytes).step_by(PAGE_SIZE);
+        for page in pages {
+            epc.permit(page, 1, PageState::READ | PageState::WRITE).ok_or(page)?;
+        }
+    }
     let mut words = [0; 16];
     words[..8].copy_from_slice(&rsp.to_le_bytes());
     words[8..].copy_from_slice(&rbp.to_le_bytes());
-    epc.write(frame + enclave.frame_bytes - GPRSGX + at::URSP, &words)
+    epc.write(registers + at::URSP, &words).ok_or(registers)
 }
 
 /// An asynchronous exit (SDM 3D, "Asynchronous Enclave Exit Flow"): the state goes into the frame CSSA names,
@@ -176,7 +191,7 @@ pub(super) fn exit(
             context.set(register, 0);
         }
     }
-    let flags = context.get(Register::Rflags) & !(ARITHMETIC_FLAGS | TRACE_FLAGS);
+    let flags = context.get(Register::Rflags) & !(ARITHMETIC_FLAGS | RESUME_FLAG | TRAP_FLAG);
     context.set(Register::Rflags, flags);
     context.set(Register::Rbx, (enclave.epc.base() + tcs.offset) as u64);
     context.set(Register::Rcx, processor.aep());
@@ -263,18 +278,17 @@ pub(super) fn resume(processor: &Processor, (enclave, tcs): (&Running, &Tcs), co
 /// The GS base to load, once all else is in `context`. None: the frame cannot be read or has an address in it
 /// that is none; the general registers are as they were.
 fn load(enclave: &Running, epc: &Locked<'_>, frame: usize, context: &mut Context<'_>) -> Option<u64> {
-    /// CF, PF, AF, ZF, SF, TF, DF, OF, AC: what code may change of its flags without asking the kernel.
-    const FLAGS: u64 = ARITHMETIC_FLAGS | TRACE_FLAGS & !(1 << 16) | 1 << 10;
+    /// What ERESUME restores and the kernel lets a handler set; NT and ID it does not.
+    const FLAGS: u64 = ARITHMETIC_FLAGS | DIRECTION_FLAG | RESUME_FLAG | ALIGNMENT_FLAG;
 
     let registers: [u8; GPRSGX] = epc.read(frame + enclave.frame_bytes - GPRSGX)?;
     let word = |at: usize| u64::from_le_bytes(field(&registers, at));
-    let canonical = |address: u64| (address.cast_signed() << 16 >> 16).cast_unsigned() == address;
     let (rip, gs_base) = (word(8 * (ORDER.len() - 1)), word(at::GS_BASE));
-    if !canonical(rip) || !canonical(gs_base) {
+    if !is_canonical(rip) || !is_canonical(gs_base) {
         return None;
     }
     enclave.xsave.load(context.extended_state()?, epc, frame)?;
-    let flags = context.get(Register::Rflags) & !FLAGS;
+    let flags = context.get(Register::Rflags) & !(FLAGS | TRAP_FLAG);
     for (at, register) in (0..).step_by(8).zip(ORDER) {
         context.set(register, word(at));
     }

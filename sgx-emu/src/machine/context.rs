@@ -33,8 +33,19 @@ pub(super) enum Register {
 pub(super) const ARITHMETIC_FLAGS: u64 = 1 | 1 << 2 | 1 << 4 | ZERO_FLAG | 1 << 7 | 1 << 11;
 /// RFLAGS.ZF.
 pub(super) const ZERO_FLAG: u64 = 1 << 6;
-/// RFLAGS.TF, RF and AC, which an exit does not carry out.
-pub(super) const TRACE_FLAGS: u64 = 1 << 8 | 1 << 16 | 1 << 18;
+/// RFLAGS.TF.
+pub(super) const TRAP_FLAG: u64 = 1 << 8;
+/// RFLAGS.DF.
+pub(super) const DIRECTION_FLAG: u64 = 1 << 10;
+/// RFLAGS.RF.
+pub(super) const RESUME_FLAG: u64 = 1 << 16;
+/// RFLAGS.AC.
+pub(super) const ALIGNMENT_FLAG: u64 = 1 << 18;
+
+/// Whether an address is one, with 48 bits.
+pub(super) fn is_canonical(address: u64) -> bool {
+    (address.cast_signed() << 16 >> 16).cast_unsigned() == address
+}
 
 /// The frame that the kernel restores when the handler returns.
 pub(super) struct Context<'a>(&'a mut libc::ucontext_t);

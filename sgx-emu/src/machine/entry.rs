@@ -284,15 +284,19 @@ fn enter(processor: &Processor, tcs: u64, leaf: u32, outside: &Outside) -> Resul
         return Err(exception(Exception::GENERAL_PROTECTION));
     }
     let checked = (|| {
+        if !thread.aligned() {
+            return Err(Exception::GENERAL_PROTECTION);
+        }
         let frame = match leaf {
             EENTER if thread.has_free_frame() => thread.cssa(),
             ERESUME if thread.cssa() > 0 => thread.cssa() - 1,
             _ => return Err(Exception::GENERAL_PROTECTION),
         };
-        let frame = thread.frame(frame, running.frame_bytes).ok_or(Exception::GENERAL_PROTECTION)?;
-        let frame_at = (running.epc.base() as u64).wrapping_add(frame as u64);
-        aex::note_stack(&running, frame, outside.rsp, outside.rbp)
-            .ok_or(Exception::page_fault(frame_at, true))
+        let beyond = Exception::page_fault(running.epc.base() as u64, true);
+        let frame = thread.frame(frame, running.frame_bytes).ok_or(beyond)?;
+        aex::note_stack(&running, frame, outside.rsp, outside.rbp).map_err(|page| {
+            Exception::page_fault((running.epc.base() as u64).wrapping_add(page as u64), true)
+        })
     })();
     if let Err(refused) = checked {
         thread.release();

@@ -1,14 +1,13 @@
 //! ENCLU inside an enclave, leaf by leaf. Operands lie in the enclave, or the leaf faults.
 
 use super::PageState;
-use super::context::{ARITHMETIC_FLAGS, Context, Register, ZERO_FLAG};
+use super::context::{ARITHMETIC_FLAGS, Context, Register, ZERO_FLAG, is_canonical};
 use super::enclave::Running;
 use super::epc::Locked;
 use super::fault::Exception;
 use super::processor::Processor;
 use super::tcs::Tcs;
 use crate::keys::field;
-use crate::report::reserved_of_target_is_zero;
 use crate::{KeyRequest, PAGE_SIZE, Secinfo, TARGET_INFO_LEN};
 
 /// The instruction: `0F 01 D7`.
@@ -32,10 +31,7 @@ pub(super) fn enclu(
 ) -> Result<(), Exception> {
     let [rbx, rcx, rdx] = [Register::Rbx, Register::Rcx, Register::Rdx].map(|r| context.get(r));
     let status = match leaf(context) {
-        EEXIT => {
-            eexit(processor, tcs, context, rbx);
-            return Ok(());
-        }
+        EEXIT => return eexit(processor, tcs, context, rbx),
         EREPORT => {
             ereport(enclave, rbx, rcx, rdx)?;
             None
@@ -65,34 +61,32 @@ pub(super) fn leaf(context: &Context<'_>) -> u32 {
 }
 
 /// EEXIT (SDM 3D, "EEXIT—Exits an Enclave"): on at RBX, with the AEP in RCX; nothing is cleared.
-fn eexit(processor: &Processor, tcs: &Tcs, context: &mut Context<'_>, target: u64) {
+fn eexit(processor: &Processor, tcs: &Tcs, context: &mut Context<'_>, target: u64) -> Result<(), Exception> {
+    if !is_canonical(target) {
+        return Err(Exception::GENERAL_PROTECTION);
+    }
     processor.leave(tcs);
     context.set(Register::Rip, target);
     context.set(Register::Rcx, processor.aep());
+    Ok(())
 }
 
 /// EREPORT (SDM 3D, "EREPORT—Create a Cryptographic Report of the Enclave"): TARGETINFO at RBX, REPORTDATA at
 /// RCX, the report to RDX.
 fn ereport(enclave: &Running, rbx: u64, rcx: u64, rdx: u64) -> Result<(), Exception> {
-    let target_at = operand(enclave, rbx, 512)?;
-    let data_at = operand(enclave, rcx, 128)?;
-    let report_at = operand(enclave, rdx, 512)?;
     let epc = enclave.epc.lock();
-    let target: [u8; TARGET_INFO_LEN] = read(&epc, target_at, rbx)?;
-    let data = read(&epc, data_at, rcx)?;
-    if !reserved_of_target_is_zero(&target) {
-        return Err(Exception::GENERAL_PROTECTION);
-    }
+    let target: [u8; TARGET_INFO_LEN] = read(&epc, operand(enclave, rbx, 512)?, rbx)?;
+    let data = read(&epc, operand(enclave, rcx, 128)?, rcx)?;
+    let report_at = operand(enclave, rdx, 512)?;
     epc.write(report_at, &enclave.cpu.ereport(&enclave.state, &target, &data))
         .ok_or(Exception::page_fault(rdx, true))
 }
 
 /// EGETKEY (SDM 3D, "EGETKEY—Retrieves a Cryptographic Key"): KEYREQUEST at RBX, the key to RCX.
 fn egetkey(enclave: &Running, rbx: u64, rcx: u64) -> Result<u32, Exception> {
-    let request_at = operand(enclave, rbx, 512)?;
-    let key_at = operand(enclave, rcx, 16)?;
     let epc = enclave.epc.lock();
-    let request: [u8; KeyRequest::LEN] = read(&epc, request_at, rbx)?;
+    let request: [u8; KeyRequest::LEN] = read(&epc, operand(enclave, rbx, 512)?, rbx)?;
+    let key_at = operand(enclave, rcx, 16)?;
     epc.permit(key_at, 16, PageState::READ | PageState::WRITE).ok_or(Exception::page_fault(rcx, true))?;
     let request = KeyRequest::from_bytes(&request).map_err(|_| Exception::GENERAL_PROTECTION)?;
     match enclave.cpu.egetkey(&enclave.state, &request) {
@@ -107,20 +101,22 @@ fn egetkey(enclave: &Running, rbx: u64, rcx: u64) -> Result<u32, Exception> {
 /// EACCEPT (SDM 3D, "EACCEPT—Accept Changes to an EPC Page"): SECINFO at RBX says what the page at RCX must
 /// be. Every change was made for all processors at once, so tracking is always complete.
 fn eaccept(enclave: &Running, rbx: u64, rcx: u64) -> Result<u32, Exception> {
-    let secinfo_at = operand(enclave, rbx, Secinfo::LEN)?;
-    let page_at = operand(enclave, rcx, PAGE_SIZE)?;
     let epc = enclave.epc.lock();
-    let asked = SecinfoFlags::read(&epc, secinfo_at, rbx)?;
-    // A page that EMODT made a TCS or trimmed could be accepted too; this CPU has no EMODT.
-    let legal = asked.regular() && asked.has(SecinfoFlags::PR | SecinfoFlags::PENDING);
-    if !legal || asked.has(SecinfoFlags::MODIFIED) {
+    let asked = SecinfoFlags::read(&epc, operand(enclave, rbx, Secinfo::LEN)?, rbx)?;
+    let page_at = operand(enclave, rcx, PAGE_SIZE)?;
+    let state = resolve(enclave, page_at, rcx)?;
+    let new_or_restricted = asked.has(SecinfoFlags::PR | SecinfoFlags::PENDING);
+    let legal = match asked.page_type() {
+        SecinfoFlags::REGULAR => new_or_restricted && !asked.has(SecinfoFlags::MODIFIED),
+        SecinfoFlags::TCS | SecinfoFlags::TRIM => !new_or_restricted && asked.has(SecinfoFlags::MODIFIED),
+        _ => false,
+    };
+    if !legal {
         return Err(Exception::GENERAL_PROTECTION);
     }
-    let state = enclave.epc.state(page_at);
-    if !state.valid() {
-        return Err(Exception::page_fault(rcx, true));
-    }
-    if state.is_tcs()
+    // No page is MODIFIED: this CPU has no EMODT. PR is not compared.
+    if asked.has(SecinfoFlags::MODIFIED)
+        || state.is_tcs()
         || state.pending() != asked.has(SecinfoFlags::PENDING)
         || state.permissions() != asked.permissions()
     {
@@ -134,13 +130,14 @@ fn emodpe(enclave: &Running, rbx: u64, rcx: u64) -> Result<(), Exception> {
     let secinfo_at = operand(enclave, rbx, Secinfo::LEN)?;
     let page_at = operand(enclave, rcx, PAGE_SIZE)?;
     let epc = enclave.epc.lock();
+    resolve(enclave, secinfo_at, rbx)?;
+    let state = resolve(enclave, page_at, rcx)?;
     let asked = SecinfoFlags::read(&epc, secinfo_at, rbx)?;
-    let state = enclave.epc.state(page_at);
     if !state.usable() {
         return Err(Exception::page_fault(rcx, true));
     }
     let extended = state.extended(asked.permissions());
-    if extended.permissions() & (PageState::READ | PageState::WRITE) == PageState::WRITE {
+    if write_only(extended.permissions()) {
         return Err(Exception::GENERAL_PROTECTION);
     }
     epc.set(page_at, extended).map_err(|_| Exception::page_fault(rcx, true))
@@ -153,16 +150,14 @@ fn eacceptcopy(enclave: &Running, rbx: u64, rcx: u64, rdx: u64) -> Result<u32, E
     let page_at = operand(enclave, rcx, PAGE_SIZE)?;
     let source_at = operand(enclave, rdx, PAGE_SIZE)?;
     let epc = enclave.epc.lock();
+    resolve(enclave, secinfo_at, rbx)?;
+    let state = resolve(enclave, page_at, rcx)?;
+    resolve(enclave, source_at, rdx)?;
     let asked = SecinfoFlags::read(&epc, secinfo_at, rbx)?;
-    epc.permit(source_at, PAGE_SIZE, PageState::READ).ok_or(Exception::page_fault(rdx, false))?;
-    let write_only = asked.permissions() & (PageState::READ | PageState::WRITE) == PageState::WRITE;
-    if !asked.regular() || write_only {
+    if asked.page_type() != SecinfoFlags::REGULAR || write_only(asked.permissions()) {
         return Err(Exception::GENERAL_PROTECTION);
     }
-    let state = enclave.epc.state(page_at);
-    if !state.valid() {
-        return Err(Exception::page_fault(rcx, true));
-    }
+    epc.permit(source_at, PAGE_SIZE, PageState::READ).ok_or(Exception::page_fault(rdx, false))?;
     if state != PageState::augmented() {
         return Ok(PAGE_ATTRIBUTES_MISMATCH);
     }
@@ -179,6 +174,16 @@ fn operand(enclave: &Running, address: u64, alignment: usize) -> Result<usize, E
     if offset.is_multiple_of(alignment) { Ok(offset) } else { Err(Exception::GENERAL_PROTECTION) }
 }
 
+/// What the EPCM says of an operand's page: #PF where there is none.
+fn resolve(enclave: &Running, offset: usize, address: u64) -> Result<PageState, Exception> {
+    let state = enclave.epc.state(offset);
+    if state.valid() { Ok(state) } else { Err(Exception::page_fault(address, false)) }
+}
+
+fn write_only(permissions: u8) -> bool {
+    permissions & (PageState::READ | PageState::WRITE) == PageState::WRITE
+}
+
 fn read<const N: usize>(epc: &Locked<'_>, offset: usize, address: u64) -> Result<[u8; N], Exception> {
     epc.read(offset).ok_or(Exception::page_fault(address, false))
 }
@@ -191,6 +196,9 @@ impl SecinfoFlags {
     const MODIFIED: u64 = 1 << 4;
     const PR: u64 = 1 << 5;
     const KNOWN: u64 = 0xff3f;
+    const TCS: u64 = 1;
+    const REGULAR: u64 = 2;
+    const TRIM: u64 = 4;
 
     fn read(epc: &Locked<'_>, offset: usize, address: u64) -> Result<Self, Exception> {
         let bytes: [u8; Secinfo::LEN] = read(epc, offset, address)?;
@@ -205,8 +213,8 @@ impl SecinfoFlags {
         self.0 & any != 0
     }
 
-    fn regular(&self) -> bool {
-        self.0 >> 8 == 2
+    fn page_type(&self) -> u64 {
+        self.0 >> 8
     }
 
     fn permissions(&self) -> u8 {

@@ -14,6 +14,7 @@ pub(super) struct Tcs {
     pub(super) oentry: u64,
     /// OGSBASGX: what GS points to inside, from the enclave's base.
     pub(super) ogsbasgx: u64,
+    ofsbasgx: u64,
     ossa: u64,
     nssa: u32,
     cssa: AtomicU32,
@@ -26,6 +27,7 @@ impl Tcs {
             offset,
             oentry: u64::from_le_bytes(field(page, 32)),
             ogsbasgx: u64::from_le_bytes(field(page, 56)),
+            ofsbasgx: u64::from_le_bytes(field(page, 48)),
             ossa: u64::from_le_bytes(field(page, 16)),
             nssa: u32::from_le_bytes(field(page, 28)),
             cssa: AtomicU32::new(0),
@@ -57,9 +59,15 @@ impl Tcs {
         self.cssa() < self.nssa
     }
 
-    /// Where frame `index` of the state save area lies, from the enclave's base. None: nowhere.
+    /// What EENTER and ERESUME check: OSSA, OFSBASGX and OGSBASGX are multiples of a page.
+    pub(super) fn aligned(&self) -> bool {
+        [self.ossa, self.ofsbasgx, self.ogsbasgx].iter().all(|at| at.is_multiple_of(PAGE_SIZE as u64))
+    }
+
+    /// Where frame `index` of the state save area lies, from the enclave's base. None: in no enclave.
     pub(super) fn frame(&self, index: u32, frame_bytes: usize) -> Option<usize> {
         let before = u64::from(index).checked_mul(frame_bytes as u64)?;
-        usize::try_from(self.ossa.checked_add(before)?).ok()
+        let at = self.ossa.checked_add(before).filter(|&at| at < crate::MAX_ENCLAVE_SIZE)?;
+        usize::try_from(at).ok()
     }
 }

@@ -9,14 +9,18 @@ use image_tool::Parameters;
 
 use crate::tool::{self, run};
 
-const TARGET: &str = "x86_64-fortanix-unknown-sgx";
+/// What an enclave is compiled for.
+pub(crate) const TARGET: &str = "x86_64-fortanix-unknown-sgx";
 const PROFILE: &str = "image";
+const PROGRAM: &str = "enclave-os-image";
 const UNWIND_STUB: &str = "enclave/image/unwind/unwind.rs";
 
 /// The compiler that builds an image.
 #[derive(Clone, Debug)]
 pub(crate) struct Toolchain {
     pub(crate) sysroot: PathBuf,
+    /// Its version.
+    pub(crate) release: String,
     /// Target triple of the machine that it runs on.
     host: String,
 }
@@ -39,7 +43,11 @@ impl Toolchain {
             );
         }
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(&root))?;
-        let toolchain = Self { sysroot: PathBuf::from(sysroot.trim()), host: host.to_owned() };
+        let toolchain = Self {
+            sysroot: PathBuf::from(sysroot.trim()),
+            release: release.to_owned(),
+            host: host.to_owned(),
+        };
         toolchain.ensure_sources()?;
         toolchain.linker_folder()?;
         Ok(toolchain)
@@ -86,13 +94,11 @@ pub(crate) struct Build {
 
 impl Build {
     pub(crate) fn of_this_checkout(parameters: &Parameters, target_dir: PathBuf) -> Result<Self> {
-        let home = std::env::home_dir().context("there is no home folder: set HOME or CARGO_HOME")?;
-        let cargo_home = std::env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from);
         Ok(Self {
             toolchain: Toolchain::pinned()?,
             root: tool::root(),
             target_dir: std::path::absolute(target_dir)?,
-            cargo_home,
+            cargo_home: cargo_home()?,
             environment: Vec::new(),
             flags: code_generation(parameters),
         })
@@ -104,7 +110,7 @@ impl Build {
         let program = |name| self.toolchain.program(name);
         let mut cargo = Command::new(program("cargo"));
         cargo
-            .args(["build", "--locked", "-p", "enclave-image", "--bin", "enclave-os"])
+            .args(["build", "--locked", "-p", "enclave-image", "--bin", PROGRAM])
             .args(["--target", TARGET, "--profile", PROFILE])
             // std with these flags, and without the symbolizer of backtraces, which would find nothing.
             .args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features="])
@@ -130,7 +136,7 @@ impl Build {
             .env("PATH", self.path()?)
             .envs(self.environment.iter().cloned());
         run(&mut cargo)?;
-        let elf = self.target_dir.join(TARGET).join(PROFILE).join("enclave-os");
+        let elf = self.target_dir.join(TARGET).join(PROFILE).join(PROGRAM);
         self.refuse_paths(&elf)?;
         Ok(elf)
     }
@@ -188,6 +194,12 @@ impl Build {
         }
         Ok(())
     }
+}
+
+/// Where cargo keeps what it has downloaded.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    let home = std::env::home_dir().context("there is no home folder: set HOME or CARGO_HOME")?;
+    Ok(std::env::var_os("CARGO_HOME").map_or(home.join(".cargo"), PathBuf::from))
 }
 
 /// What the code is compiled for.

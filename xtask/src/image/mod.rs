@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use attestation::image_manifest::{Facts, ImageManifest};
 use attestation::image_policy::ImagePolicy;
 use clap::Args;
-use image_tool::{Parameters, PublicKey, SIGSTRUCT_LEN, SigningKey, Unsigned};
+use image_tool::{ConvertError, Image, Parameters, PublicKey, SIGSTRUCT_LEN, SigningKey, Unsigned};
 
 use crate::tool;
-use build::Build;
+pub(crate) use build::{Build, TARGET, Toolchain, cargo_home};
 
 /// What the files of an image are called, before the ending.
 const NAME: &str = "enclave-os";
@@ -55,7 +55,6 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| tool::target_dir().join("image"));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     let parameters = parameters(&tool::root())?;
-    let policy = policy::read(options.policy.as_deref())?;
     let elf = match &options.elf {
         Some(file) => file.clone(),
         None => {
@@ -65,7 +64,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         }
     };
     let elf = read(&elf)?;
-    let image = image_tool::convert(&elf, &parameters, &policy.to_page()?)?;
+    let (image, policy) = laid_out(&elf, &parameters, options.policy.as_deref())?;
     let mrenclave = image_tool::mrenclave(&image.sgxs)?;
     let unsigned = Unsigned::new(mrenclave, &parameters);
 
@@ -100,16 +99,39 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         debug: parameters.debug,
         xfrm: parameters.xfrm,
         cpu_features: &parameters.cpu_features(),
-        policy: Some(&policy),
+        policy: policy.as_ref(),
     })?;
     write(&file("sig"), &sigstruct)?;
     write(&file("json"), manifest.to_json()?.as_bytes())?;
     if options.json {
         print!("{}", manifest.to_json()?);
     } else {
-        show(&manifest, &policy, &file("sgxs"));
+        show(&manifest, policy.as_ref(), &file("sgxs"));
     }
     Ok(())
+}
+
+/// The image of a program, and the policy in it. Another program than our enclave need not have a policy page.
+fn laid_out(
+    elf: &[u8],
+    parameters: &Parameters,
+    policy: Option<&Path>,
+) -> Result<(Image, Option<ImagePolicy>)> {
+    let page = match policy {
+        Some(file) => policy::read(file)?,
+        None => policy::development(),
+    };
+    match image_tool::convert(elf, parameters, &page.to_page()?) {
+        Err(ConvertError::NoPolicyPage) if policy.is_none() => {
+            Ok((image_tool::convert(elf, parameters, &[])?, None))
+        }
+        outcome => {
+            if policy.is_none() {
+                policy::warn_of_development();
+            }
+            Ok((outcome?, Some(page)))
+        }
+    }
 }
 
 /// The image parameters of a checkout.
@@ -136,7 +158,7 @@ fn signature(options: &Options, unsigned: &Unsigned, out: &Path) -> Result<[u8; 
     Ok(image_tool::sign(unsigned, &key)?)
 }
 
-fn show(manifest: &ImageManifest, policy: &ImagePolicy, sgxs: &Path) {
+fn show(manifest: &ImageManifest, policy: Option<&ImagePolicy>, sgxs: &Path) {
     let line = |name: &str, value: &dyn std::fmt::Display| println!("{name:<9} {value}");
     line("MRENCLAVE", &hex(&manifest.mrenclave));
     line("MRSIGNER", &hex(&manifest.mrsigner));
@@ -147,7 +169,7 @@ fn show(manifest: &ImageManifest, policy: &ImagePolicy, sgxs: &Path) {
     line("code", &mib(manifest.code));
     line("threads", &format!("{} with {} of stack each", manifest.threads, mib(manifest.stack)));
     line("debug", if manifest.debug { &"yes: the enclave can be read from outside" } else { &"no" });
-    line("policy", &policy::summary(policy));
+    line("policy", &policy.map_or_else(|| "the program has no policy page".to_owned(), policy::summary));
     line("image", &sgxs.display());
 }
 

@@ -5,15 +5,21 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use attestation::image_policy::ImagePolicy;
 
-/// Reads the policy file; without one, the development policy, loudly.
-pub(super) fn read(file: Option<&Path>) -> Result<ImagePolicy> {
-    let Some(file) = file else {
-        eprintln!("==========================================================================");
-        eprintln!("  DEVELOPMENT POLICY: no --policy was given. Whoever reaches the port of");
-        eprintln!("  this image may load code into it. It protects nothing.");
-        eprintln!("==========================================================================");
-        return Ok(ImagePolicy { development: true, ..ImagePolicy::default() });
-    };
+/// The policy of an image that nobody gave one.
+pub(super) fn development() -> ImagePolicy {
+    ImagePolicy { development: true, ..ImagePolicy::default() }
+}
+
+/// Says what that means.
+pub(super) fn warn_of_development() {
+    eprintln!("==========================================================================");
+    eprintln!("  DEVELOPMENT POLICY: no --policy was given. Whoever reaches the port of");
+    eprintln!("  this image may load code into it. It protects nothing.");
+    eprintln!("==========================================================================");
+}
+
+/// Reads the policy file.
+pub(super) fn read(file: &Path) -> Result<ImagePolicy> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     // The files that a policy names lie beside it.
     let folder = file.parent().unwrap_or(Path::new(""));

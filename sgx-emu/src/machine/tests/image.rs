@@ -7,7 +7,9 @@ use sgxs::sigstruct::{EnclaveHash, Signer};
 
 use crate::machine::{Attributes, Enclave, EnclaveRun, LoadError, PageState, enter_enclave};
 use crate::sigstruct::tests::signed_by_test_key;
-use crate::{ATTRIBUTE_MODE64BIT, PAGE_SIZE, Secinfo, Secs, Sgxs, Sigstruct, SoftwareCpu, attributes};
+use crate::{
+    ATTRIBUTE_DEBUG, ATTRIBUTE_MODE64BIT, PAGE_SIZE, Secinfo, Secs, Sgxs, Sigstruct, SoftwareCpu, attributes,
+};
 
 /// Machine code of an enclave, as a function that returns its bytes. It begins at offset 0 of the enclave.
 macro_rules! enclave_code {
@@ -39,8 +41,10 @@ pub(super) const EENTER: u32 = 2;
 pub(super) const ERESUME: u32 = 3;
 pub(super) const EEXIT: u32 = 4;
 
+pub(super) const R: u8 = PageState::READ;
 pub(super) const RW: u8 = PageState::READ | PageState::WRITE;
 pub(super) const RX: u8 = PageState::READ | PageState::EXECUTE;
+pub(super) const RWX: u8 = PageState::PERMISSIONS;
 
 /// Where the parts of a test enclave lie. Code has the two pages at 0.
 pub(super) const DATA: u64 = 0x4000;
@@ -55,6 +59,8 @@ pub(super) struct Image {
     pub(super) flags: u64,
     pub(super) xfrm: u64,
     pub(super) misc_select: u32,
+    /// The signer leaves DEBUG, XFRM and MISCSELECT to the host.
+    pub(super) open: bool,
     sgxs: Vec<u8>,
     threads: u64,
 }
@@ -66,8 +72,15 @@ impl Image {
         sgxs.extend(b"ECREATE\0");
         sgxs.extend(1u32.to_le_bytes());
         sgxs.extend([0; 52]);
-        let image =
-            Self { size: 0x10_0000, flags: ATTRIBUTE_MODE64BIT, xfrm: 3, misc_select: 0, sgxs, threads: 0 };
+        let image = Self {
+            size: 0x10_0000,
+            flags: ATTRIBUTE_MODE64BIT,
+            xfrm: 3,
+            misc_select: 0,
+            open: false,
+            sgxs,
+            threads: 0,
+        };
         let mut code = code.to_vec();
         code.resize(2 * PAGE_SIZE, 0xcc);
         let (first, second) = code.split_at(PAGE_SIZE);
@@ -138,9 +151,10 @@ impl Image {
 
     pub(super) fn signed(&self) -> [u8; Sigstruct::LEN] {
         let mut signer = Signer::new(EnclaveHash::new(self.mrenclave()));
-        signer.attributes_flags(AttributesFlags::from_bits(self.flags).unwrap(), !0);
-        signer.attributes_xfrm(self.xfrm, !0);
-        signer.miscselect(Miscselect::from_bits(self.misc_select).unwrap(), !0);
+        let (flags, others) = if self.open { (!ATTRIBUTE_DEBUG, 0) } else { (!0, !0) };
+        signer.attributes_flags(AttributesFlags::from_bits(self.flags).unwrap(), flags);
+        signer.attributes_xfrm(self.xfrm, others);
+        signer.miscselect(Miscselect::from_bits(self.misc_select).unwrap(), others as u32);
         signed_by_test_key(&signer)
     }
 
