@@ -10,6 +10,7 @@
 mod client;
 mod evidence;
 mod frame;
+mod image;
 mod rpc;
 mod start;
 
@@ -36,6 +37,8 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "manifest", run: evidence::manifest },
     Decoder { name: "inclusion_proof", run: evidence::inclusion_proof },
     Decoder { name: "leaf_certificate", run: evidence::leaf_certificate },
+    Decoder { name: "sgxs", run: image::sgxs },
+    Decoder { name: "sigstruct", run: image::sigstruct },
 ];
 
 /// Runs the decoder of that name.

@@ -88,7 +88,7 @@ fn programs() -> (PathBuf, PathBuf) {
     let build = |manifest: &str| {
         let mut cargo = tool("cargo");
         let manifest = root().join("sgx-emu/tests/edp").join(manifest).join("Cargo.toml");
-        cargo.args(["build", "--locked", "--manifest-path"]).arg(manifest);
+        cargo.args(["build", "--manifest-path"]).arg(manifest);
         cargo.current_dir(root()).env("CARGO_TARGET_DIR", folder());
         cargo
     };
@@ -108,7 +108,7 @@ fn foreign_image() -> PathBuf {
     let manifest = root().join("sgx-emu/tests/edp/runner/Cargo.toml");
     let output = done(
         tool("cargo")
-            .args(["metadata", "--locked", "--format-version", "1", "--features", "foreign-image"])
+            .args(["metadata", "--format-version", "1", "--features", "foreign-image"])
             .arg("--manifest-path")
             .arg(manifest)
             .current_dir(root()),

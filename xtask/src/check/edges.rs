@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sdk", &["sdk"]),
     // Not part of any product: they look at everything from outside.
     ("tests", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave"]),
-    ("fuzz", &["attestation", "boundary"]),
+    ("fuzz", &["attestation", "boundary", "sgx-emu"]),
     ("benches", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave", "tests"]),
     ("xtask", &["attestation", "boundary", "client", "compiler", "host/services", "image-tool", "tests"]),
 ];
