@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
 mod convert;
 mod elf;
 mod keys;
@@ -18,6 +19,7 @@ mod measure;
 mod parameters;
 mod sigstruct;
 
+pub use compare::{Difference, differences};
 pub use convert::{ConvertError, Image, POLICY_PAGE_LEN, convert};
 pub use elf::ElfError;
 pub use keys::{DEVELOPMENT_KEY_FILE_NAME, KeyError, PublicKey, SigningKey};

@@ -217,3 +217,19 @@ fn what_is_no_stream_has_no_measurement() {
     twice.extend_from_slice(&sgxs);
     assert!(mrenclave(&twice).is_err());
 }
+
+#[test]
+fn differing_builds_are_told_by_section() {
+    let one = Program::default();
+    let mut other = one.clone();
+    other.patches.push((TEXT_FILE + 5, 0));
+    other.section(".eh_frame").size += 4;
+    let differences = image_tool::differences(&one.link(), &other.link()).unwrap();
+    let text = differences.iter().find(|d| d.section == ".text").unwrap();
+    assert_eq!((text.first, text.sizes), (5, (0xf0, 0xf0)));
+    let frame = differences.iter().find(|d| d.section == ".eh_frame").unwrap();
+    assert_eq!(frame.sizes, (0x84, 0x88));
+    assert_eq!(differences.len(), 2, "{differences:?}");
+    assert_eq!(image_tool::differences(&one.link(), &one.link()).unwrap(), []);
+    assert!(image_tool::differences(&one.link(), b"not ELF").is_err());
+}

@@ -1,4 +1,4 @@
-//! One command for every chore: `cargo xtask check | test | demo | image | tcb`.
+//! One command for every chore: `cargo xtask check | test | demo | image | reproduce | tcb`.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod gate;
 mod image;
+mod reproduce;
 mod tcb;
 mod tool;
 
@@ -28,6 +29,8 @@ enum Chore {
     Test(gate::Options),
     /// Build the SGX image: compile, lay out, measure, sign.
     Image(image::Options),
+    /// Build the image twice, in different surroundings, and compare what it measures.
+    Reproduce(reproduce::Options),
     /// Print every crate that is measured into the image, and compare with the committed list.
     Tcb(tcb::Options),
     /// Build everything, start a host, run the six functions of the example and show what holds.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Check => check::command(),
         Chore::Test(options) => gate::command(&options),
         Chore::Image(options) => image::command(&options),
+        Chore::Reproduce(options) => reproduce::command(&options),
         Chore::Tcb(options) => tcb::command(&options),
         Chore::Demo(options) => demo::command(&options),
     };

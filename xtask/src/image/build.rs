@@ -53,6 +53,11 @@ impl Toolchain {
         Ok(toolchain)
     }
 
+    /// The same compiler in another place.
+    pub(crate) fn moved_to(&self, sysroot: PathBuf) -> Self {
+        Self { sysroot, ..self.clone() }
+    }
+
     /// Where the sources of std lie.
     pub(crate) fn library(&self) -> PathBuf {
         self.sysroot.join("lib/rustlib/src/rust/library")
@@ -89,7 +94,7 @@ pub(crate) struct Build {
     pub(crate) cargo_home: PathBuf,
     /// What else is set in its environment.
     pub(crate) environment: Vec<(&'static str, OsString)>,
-    flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
 }
 
 impl Build {

@@ -112,7 +112,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 }
 
 /// The image of a program, and the policy in it. Another program than our enclave need not have a policy page.
-fn laid_out(
+pub(crate) fn laid_out(
     elf: &[u8],
     parameters: &Parameters,
     policy: Option<&Path>,
