@@ -1,18 +1,72 @@
 //! What would the SGX instructions answer?
 //!
-//! [`SoftwareCpu`] answers EGETKEY and EREPORT as the SDM (volume 3D, chapter 40) defines them, from
-//! secrets in a file instead of fuses. **It protects nothing**: whoever can read that file, or the memory
-//! of the process, has every key. It exists so that sealing, reports and quotes run the same code
-//! everywhere.
+//! A CPU with SGX in software, as the SDM (volume 3D, "Intel Software Guard Extensions") defines it, in three
+//! layers that can be used by themselves:
 //!
-//! [`UninitializedEnclave`] answers ECREATE, EADD, EEXTEND and EINIT: what an image measures, whether its
-//! [`Sigstruct`] holds, and which [`EnclaveState`] comes of it.
+//! - [`SoftwareCpu`] answers EGETKEY and EREPORT from secrets in a file instead of fuses.
+//! - [`UninitializedEnclave`] answers ECREATE, EADD, EEXTEND and EINIT: what an image measures, whether its
+//!   [`Sigstruct`] holds, and which [`EnclaveState`] comes of it.
+//! - [`Enclave`] runs one, on x86-64 Linux without SGX: it is loaded from an [`Sgxs`] file, has the MRENCLAVE
+//!   that hardware would compute, is entered with [`enter_enclave`], which has the ABI of the kernel's
+//!   `__vdso_sgx_enter_enclave`, and what it asks of the CPU with ENCLU is answered. Unmodified images run
+//!   under unmodified runners.
 //!
-//! [`Enclave`] runs one: it is loaded from an SGXS file, entered with [`enter_enclave`], and what it asks of
-//! the CPU with ENCLU is answered (x86-64 Linux).
+//! **It protects nothing.** The host can read and change an enclave's memory, and the keys lie in a file.
+//! It exists so that sealing, reports, quotes and the image itself are the same everywhere.
 //!
-//! It is a CPU without key separation and sharing (KSS) and without CET: the fields of those features
-//! are zero, and asking for them faults.
+//! # Example
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//!
+//! use sgx_emu::{Attributes, Enclave, EnclaveRun, SECRETS_FILE_NAME, SoftwareCpu, enter_enclave, last_fault};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cpu = Arc::new(SoftwareCpu::open(&Path::new("data").join(SECRETS_FILE_NAME))?);
+//! let (sgxs, sigstruct) = (std::fs::read("hello.sgxs")?, std::fs::read("hello.sig")?);
+//! let enclave = Enclave::load(cpu, &sgxs, sigstruct.as_slice().try_into()?, Attributes::Signed)?;
+//!
+//! let mut run = EnclaveRun::new(enclave.tcs()[0] as u64);
+//! const EENTER: u32 = 2;
+//! // SAFETY: `run` is ours, and we trust the enclave as we do any native code that we call.
+//! let status = unsafe { enter_enclave(0, 0, 0, EENTER, 0, 0, &mut run) };
+//! if status == 0 && run.function != 4 {
+//!     eprintln!("the enclave stopped: {}", last_fault().map_or(String::new(), |fault| fault.to_string()));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is there
+//!
+//! ECREATE, EADD, EEXTEND, EINIT (with launch control as on Linux: every signer), EMODPR and EAUG from outside;
+//! EENTER, ERESUME, EEXIT, EREPORT, EGETKEY (sealing and report keys), EACCEPT, EACCEPTCOPY and EMODPE; page
+//! permissions; asynchronous exits with state save areas, EXITINFO and EXINFO; any number of threads and
+//! enclaves in a process. RDRAND and RDSEED are the machine's own. Each leaf costs a signal, EENTER none.
+//!
+//! Key separation and sharing (KSS), CET, AEX-Notify, EMODT, paging (EWB, ELDU), EDBGRD, and launch and
+//! provisioning keys are not: their fields must be zero, and asking for them faults or is refused.
+//!
+//! # Where it differs
+//!
+//! - FS stays the host's inside an enclave, so that thread-locals work in the host's signal handlers. Enclaves
+//!   may not use FS (those of EDP do not): OFSBASGX is not loaded, and FSBASE in a saved frame is 0.
+//! - An enclave runs as part of the process. Instructions that are illegal in one (SYSCALL, CPUID, IN, ...) are
+//!   not stopped, nor is a jump into the host's code. The host's reads and writes of enclave memory go through,
+//!   where hardware has abort pages.
+//! - XCR0 stays the host's: XGETBV shows it, and an XRSTOR of everything resets state that XFRM does not name.
+//! - Only exceptions leave an enclave. A signal of the host is handled on top of it: on this crate's signal
+//!   stack if its handler was installed with SA_ONSTACK, else on the enclave's; GS is the enclave's meanwhile.
+//!   The handler must return, and not enter an enclave.
+//! - Exceptions are told in [`EnclaveRun`] as the kernel tells them, #BP and #DB too, which the kernel sends as
+//!   SIGTRAP.
+//! - A page that may be run can be read. Where hardware refuses two leaves on one page at once, one waits.
+//! - Vector registers are not handed in or out, which the ABI leaves to the enclave.
+//!
+//! # Debuggers and profilers
+//!
+//! Both work. To a debugger each ENCLU is a SIGILL (on a CPU with SGX a SIGSEGV) that the program handles; in
+//! gdb: `handle SIGILL nostop noprint pass`.
 
 #![deny(unsafe_code)]
 

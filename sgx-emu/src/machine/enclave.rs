@@ -128,7 +128,7 @@ impl Enclave {
         usize::try_from(offset).map_or(PageState::NONE, |offset| self.running.epc.state(offset))
     }
 
-    /// ENCLS[EMODPR] on each page (SDM 3D, "EMODPR—Restrict the Permissions of an EPC Page"), and what a kernel
+    /// EMODPR on each page (SDM 3D, "EMODPR—Restrict the Permissions of an EPC Page"), and what a kernel
     /// does around it: from now on no thread has more than `permissions` ([`PageState::READ`] and so on) there.
     /// The enclave sees for itself with EACCEPT. All pages change or none.
     ///
@@ -150,7 +150,7 @@ impl Enclave {
         Ok(epc.set_all(start, bytes, |state| state.narrowed(permissions))?)
     }
 
-    /// ENCLS[EAUG] of each page (SDM 3D, "EAUG—Add a Page to an Initialized Enclave"): zeroed pages that the
+    /// EAUG of each page (SDM 3D, "EAUG—Add a Page to an Initialized Enclave"): zeroed pages that the
     /// enclave can read and write once it has accepted them, with EACCEPT or EACCEPTCOPY.
     ///
     /// # Errors

@@ -239,7 +239,7 @@ extern "C" fn prepare(run: *const EnclaveRun, leaf: u32, outside: *const Outside
     // SAFETY: the caller of `enter_enclave` vouches for `run`; the entry code made `outside` on its stack.
     let (run, outside) = unsafe { (run.read(), outside.read()) };
     let refuse = |error: io::Error| {
-        let number = -i64::from(error.raw_os_error().unwrap_or(libc::EINVAL));
+        let number = -i64::from(error.raw_os_error().unwrap_or(libc::ENOMEM));
         Answer { decision: Decision::Refuse, detail: number.cast_unsigned() }
     };
     if !matches!(leaf, EENTER | ERESUME) || run.reserved.iter().any(|&b| b != 0) {

@@ -18,7 +18,9 @@ thread_local! {
 /// Sees to it that this thread can take the signals of an enclave: they have a stack and are not blocked.
 pub(super) fn ready() -> io::Result<()> {
     if !READY.get() {
-        STACK.set(Some(Stack::install()?));
+        let stack = Stack::install()?;
+        // A thread that is ending has no place any more for what is to be dropped at its end.
+        STACK.try_with(|kept| kept.set(Some(stack))).map_err(|_| io::ErrorKind::OutOfMemory)?;
         unblock()?;
         READY.set(true);
     }
@@ -59,6 +61,7 @@ impl Stack {
 impl Drop for Stack {
     /// At the end of the thread. What the thread had before may be gone by now, so nothing takes its place.
     fn drop(&mut self) {
+        READY.set(false);
         // SAFETY: a zeroed `stack_t` is one; the first call asks, the second disables.
         let disabled = unsafe {
             let mut current: libc::stack_t = std::mem::zeroed();

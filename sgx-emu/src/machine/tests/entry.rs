@@ -1,7 +1,7 @@
 //! Entry, exit, and what becomes of what goes wrong.
 
 use super::image::*;
-use crate::machine::{Access, EnclaveRun, last_fault};
+use crate::machine::{Access, EnclaveRun, last_fault, processor};
 
 enclave_code!(doubles:
     "lea rdi, [rdi + rdi]"
@@ -76,6 +76,21 @@ fn a_fault_leaves_the_enclave_and_is_told_in_full() {
         (Some(DATA + 0x1000), Some(Access::Read), Some(0))
     );
     assert_eq!(call(&enclave, 0, 0).raised(), (EENTER, 13, 0, 0), "#GP: no frame is left");
+}
+
+#[test]
+fn gs_is_the_hosts_again_after_every_exit() {
+    const HOSTS: u64 = 0x1234_5000;
+    let enclave = Image::new(touches()).load();
+    let word = 7u64;
+    processor::set_gs_base(HOSTS);
+    assert_eq!(call(&enclave, &raw const word as u64, 0).exited(), 7);
+    assert_eq!(processor::gs_base(), HOSTS, "EEXIT");
+    assert_eq!(call(&enclave, 0, 0).raised(), (ERESUME, 14, 4, 0));
+    assert_eq!(processor::gs_base(), HOSTS, "asynchronous exit");
+    assert_eq!(call(&enclave, 1, 0).run.function, ERESUME);
+    assert_eq!(call(&enclave, 0, 0).run.function, EENTER, "no frame is left");
+    assert_eq!(processor::gs_base(), HOSTS, "no entry");
 }
 
 #[test]

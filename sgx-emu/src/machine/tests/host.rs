@@ -129,6 +129,26 @@ fn a_thread_that_blocks_every_signal_can_enter_all_the_same() {
     assert_eq!(enter(enclave.tcs()[0], EENTER, [address(&word), 1, 3, 0, 0]).exited(), 3);
 }
 
+/// Threads that entered an enclave leave nothing behind, their signal stacks included.
+#[test]
+fn a_thread_that_ends_takes_its_signal_stack_along() {
+    if !is_child() {
+        assert!(in_a_child("a_thread_that_ends_takes_its_signal_stack_along").success());
+        return;
+    }
+    let enclave = Image::new(counts_quietly()).load();
+    let tcs = enclave.tcs()[0];
+    let mappings = || {
+        for _ in 0..20 {
+            let entered = thread::spawn(move || enter(tcs, EENTER, [0, 0, 5, 0, 0]).exited());
+            assert_eq!(entered.join().unwrap(), 5);
+        }
+        std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+    };
+    let before = mappings();
+    assert!(mappings() < before + 20);
+}
+
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 
 /// Enters again until it was called three times, then ends the call with -7.
