@@ -130,7 +130,7 @@ impl Enclave {
 
     /// EMODPR on each page (SDM 3D, "EMODPR—Restrict the Permissions of an EPC Page"), and what a kernel
     /// does around it: from now on no thread has more than `permissions` ([`PageState::READ`] and so on) there.
-    /// The enclave sees for itself with EACCEPT. All pages change or none.
+    /// The enclave sees for itself with EACCEPT. All pages change or, but for [`PagesError::System`], none.
     ///
     /// # Errors
     /// [`PagesError`].

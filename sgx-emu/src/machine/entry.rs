@@ -242,7 +242,7 @@ extern "C" fn prepare(run: *const EnclaveRun, leaf: u32, outside: *const Outside
         let number = -i64::from(error.raw_os_error().unwrap_or(libc::ENOMEM));
         Answer { decision: Decision::Refuse, detail: number.cast_unsigned() }
     };
-    if !matches!(leaf, EENTER | ERESUME) || run.reserved.iter().any(|&b| b != 0) {
+    if !matches!(leaf, EENTER | ERESUME) || run.reserved != [0; 216] {
         return refuse(io::Error::from_raw_os_error(libc::EINVAL));
     }
     if let Err(error) = stack::ready() {

@@ -37,6 +37,71 @@ enclave_code!(waits:
     "enclu"
 );
 
+// RDI 0: ENCLU with RAX = RSI, RBX = RDX, RCX = R8; answers RAX. Else counts the word at RSI up, RDX times.
+enclave_code!(writes_or_extends:
+    "mov r15, rcx"
+    "test rdi, rdi"
+    "jnz 2f"
+    "mov rax, rsi"
+    "mov rbx, rdx"
+    "mov rcx, r8"
+    "enclu"
+    "mov rdi, rax"
+    "jmp 3f"
+    "2:"
+    "lock inc qword ptr [rsi]"
+    "dec rdx"
+    "jnz 2b"
+    "mov rdi, [rsi]"
+    "3:"
+    "mov rbx, r15"
+    "mov eax, 4"
+    "enclu"
+);
+
+/// One thread writes to a page that another makes writable, again and again, after the host took that away.
+/// Each fault is an asynchronous exit, and ERESUME tries again.
+#[test]
+fn a_page_may_change_under_the_threads_that_use_it() {
+    const WRITES: u64 = 10_000;
+    const FAULTS: u64 = 25;
+    const SECINFO: u64 = 0x2_0000;
+    const PAGE: u64 = 0x2_1000;
+    const PR: u64 = 1 << 5;
+    let secinfo = |flags: u64| (0x200 | flags).to_le_bytes();
+    let image = Image::new(writes_or_extends())
+        .thread()
+        .page(SECINFO, R, &[&secinfo(3)[..], &[0; 56], &secinfo(PR | 1)].concat())
+        .page(PAGE, RW, &[]);
+    let enclave = image.load();
+    let at = |offset| enclave.base() as u64 + offset;
+    let (changing, writing) = (enclave.tcs()[0], enclave.tcs()[1]);
+    let mut faults = 0;
+    let done = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let leaf = |leaf, secinfo| enter(changing, EENTER, [0, leaf, at(secinfo), at(PAGE), 0]).exited();
+            while done.load(Ordering::Acquire) == 0 {
+                enclave.restrict_permissions(PAGE, 0x1000, R).unwrap();
+                assert_eq!(leaf(5, SECINFO + 64), 0, "EACCEPT of what the host did");
+                assert_eq!(leaf(6, SECINFO), 6, "EMODPE");
+            }
+        });
+        let mut rounds = 0;
+        while faults < FAULTS {
+            let mut returned = enter(writing, EENTER, [1, at(PAGE), WRITES, 0, 0]);
+            while returned.run.function == ERESUME {
+                assert_eq!(returned.raised(), (ERESUME, 14, 0x8007, at(PAGE)));
+                faults += 1;
+                returned = enter(writing, ERESUME, [0; 5]);
+            }
+            rounds += 1;
+            assert_eq!(returned.exited(), rounds * WRITES, "none is lost, none made twice");
+        }
+        done.store(1, Ordering::Release);
+    });
+}
+
 fn address(word: &AtomicU64) -> u64 {
     word.as_ptr() as u64
 }
