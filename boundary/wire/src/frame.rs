@@ -1,8 +1,8 @@
 //! Channel frames: what one ring message is.
 //!
 //! A frame is a header of 16 bytes and a payload. Connections are made of `Data`, `Eof`, `Reset` and
-//! `Credit` frames: either side sends only bytes that it holds credit for, starting with
-//! [`INITIAL_CREDIT`], so neither can make the other buffer more. Fragments of RPC messages ([`crate::rpc`])
+//! `Credit` frames: either side sends only bytes that it holds credit for, the host starting
+//! with [`FIRST_CREDIT`] and the enclave with [`MAX_CREDIT`], so neither can make the other buffer more. Fragments of RPC messages ([`crate::rpc`])
 //! are `Request` and `Reply` frames.
 //!
 //! Byte table: `docs/formats/channel.md`.
@@ -20,8 +20,11 @@ pub const HEADER: usize = 16;
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 /// Most bytes of a frame, and so of a ring message.
 pub const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;
-/// Bytes each side may send on a new connection before the other grants more.
-pub const INITIAL_CREDIT: u32 = 256 * 1024;
+/// Bytes that the host may send on a new connection before the enclave grants more: many connections may wait
+/// in the memory of an enclave, which is small.
+pub const FIRST_CREDIT: u32 = 16 * 1024;
+/// Most bytes of credit that either side may hold for a connection. The enclave begins with as many.
+pub const MAX_CREDIT: u32 = 256 * 1024;
 /// Longest host name (RFC 1035 §2.3.4, as text).
 pub const MAX_HOST_NAME: usize = 253;
 

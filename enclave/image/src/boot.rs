@@ -9,7 +9,7 @@ use futures_channel::oneshot;
 
 use crate::EnclaveError;
 use crate::backend::HostStorage;
-use crate::sizes::SIZES;
+use crate::sizes::CAPACITY;
 
 /// How the boot went, for one worker.
 pub(crate) type Announcement = oneshot::Receiver<Result<Booted, String>>;
@@ -55,7 +55,7 @@ pub(crate) async fn serve(handle: Handle, announcement: Announcement) -> Result<
 /// The control thread: boots, tells the workers, does their jobs until none is left, closes the store.
 pub(crate) async fn control(handle: Handle, workers: u16, announcer: Announcer) -> Result<(), EnclaveError> {
     let backend: Arc<dyn Backend> = Arc::new(HostStorage(handle.clone()));
-    let (control, booted) = match Control::boot(handle.clone(), backend, workers, SIZES).await {
+    let (control, booted) = match Control::boot(handle.clone(), backend, workers, CAPACITY).await {
         Ok(booted) => booted,
         Err(error) => {
             let why = error.to_string();

@@ -85,7 +85,7 @@ impl Enclave {
             return Err(EnclaveError::Workers(config.workers));
         }
         let clock = Arc::new(Clock::new(platform.clone()));
-        let workers = Workers::new(platform, clock, config.workers + 1);
+        let workers = Workers::new(platform, clock, config.workers + 1, sizes::ROOM);
         let (announcer, announcements) = boot::announcement(config.workers);
         let roles = announcements.into_iter().map(Role::Worker).chain([Role::Control(announcer)]);
         let threads = roles.map(|role| Thread { channel: None, role: Some(role) }).collect();

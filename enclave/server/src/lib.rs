@@ -44,6 +44,16 @@ pub use crate::http::{ROUTES, RouteInfo};
 pub use crate::refusal::Refusal;
 pub use enclave_runtime::Sizes;
 
+/// How much of the enclave's memory its users may fill together.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// Apps and their calls.
+    pub guests: Sizes,
+    /// Bytes of requests and of answers not yet taken, of all connections. A JSON request counts 33 times its
+    /// bytes while it is parsed, so this bounds the largest one.
+    pub requests: usize,
+}
+
 /// The OpenAPI document of the HTTP interface.
 pub const OPENAPI: &str = include_str!("openapi.json");
 

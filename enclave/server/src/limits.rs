@@ -50,8 +50,6 @@ pub(crate) const CONNECTION_WINDOW: u32 = 512 * 1024;
 pub(crate) const JOBS: usize = 64;
 /// Calls per worker that wait for their app to be replaced or unloaded.
 pub(crate) const WAITING_CALLS: usize = 256;
-/// Bytes of requests and of answers not yet taken, of all connections.
-pub(crate) const BUDGET: usize = 256 * 1024 * 1024;
 /// For the running calls of an app to end before it is replaced or unloaded.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// For calls that were ended because their app is replaced or unloaded to be gone.

@@ -17,9 +17,10 @@
 //!
 //! | what | by |
 //! |---|---|
-//! | bytes received and not yet read, per connection | the credit given to the host, [`frame::INITIAL_CREDIT`] |
+//! | bytes received and not yet read, per connection | the credit given to the host, [`frame::FIRST_CREDIT`] to [`frame::MAX_CREDIT`] |
+//! | the same, of all connections | [`Room::receive`]: a connection gets more than the first credit out of it |
 //! | bytes written and not yet sent, per connection | the credit that the host gave, and the ring |
-//! | connections waiting for [`Handle::accept`], connections in all | accept credit: the host may not send more |
+//! | connections waiting for [`Handle::accept`], connections in all ([`Room::connections`]) | accept credit: the host may not send more |
 //! | requests to the host | a fixed number and total size; callers wait for room |
 //! | log lines | a fixed size; what does not fit is lost, counted, and the count is logged |
 //! | tasks run between two visits outside | the quantum |
@@ -35,7 +36,8 @@
 //! connections and requests fail with the same error, and [`Worker::run`] reports it when its main future is
 //! done. The other workers go on.
 //!
-//! [`frame::INITIAL_CREDIT`]: boundary_wire::frame::INITIAL_CREDIT
+//! [`frame::FIRST_CREDIT`]: boundary_wire::frame::FIRST_CREDIT
+//! [`frame::MAX_CREDIT`]: boundary_wire::frame::MAX_CREDIT
 
 #![forbid(unsafe_code)]
 
@@ -71,4 +73,4 @@ pub use crate::error::{DialError, HostMisbehaved, RpcError, WorkerError};
 pub use crate::handle::{Draining, Handle};
 pub use crate::hyper_rt::{HyperExecutor, HyperIo, HyperTimer};
 pub use crate::timer::Sleep;
-pub use crate::worker::{Ended, Worker, Workers};
+pub use crate::worker::{Ended, Room, Worker, Workers};

@@ -21,11 +21,21 @@ use crate::wait_list::WaitList;
 
 /// Connections that may wait for `accept`.
 pub(crate) const BACKLOG: u32 = 128;
-/// Connections of one worker, dialed ones included.
-pub(crate) const MAX_CONNECTIONS: usize = 8 * 1024;
+
+/// What the connections of one worker may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// Connections, dialed ones included.
+    pub(crate) connections: usize,
+    /// Bytes received and not yet read, beyond the first credit of each connection.
+    pub(crate) spare: usize,
+}
 
 pub(crate) struct Reactor {
     output: Producer,
+    connections: usize,
+    /// What is left of [`Share::spare`].
+    spare: usize,
     streams: HashMap<u64, Stream>,
     /// Connections with something owed, each at most once.
     owing: VecDeque<u64>,
@@ -47,9 +57,11 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    pub(crate) fn new(output: Producer) -> Self {
+    pub(crate) fn new(output: Producer, share: Share) -> Self {
         Reactor {
             output,
+            connections: share.connections,
+            spare: share.spare,
             streams: HashMap::new(),
             owing: VecDeque::new(),
             last_accepted: ConnId::LISTENER,
@@ -296,7 +308,9 @@ impl Reactor {
     /// Removes a connection that both sides have let go of, and makes room for a new one.
     fn forget_if_over(&mut self, id: u64) {
         if self.streams.get(&id).is_some_and(|s| s.gone && s.dropped && !s.owed.queued) {
-            self.streams.remove(&id);
+            if let Some(stream) = self.streams.remove(&id) {
+                self.spare = self.spare.saturating_add(stream.receive.taken());
+            }
             self.invite();
         }
     }
@@ -308,7 +322,7 @@ impl Reactor {
         }
         let waiting = u32::try_from(self.backlog.len()).unwrap_or(BACKLOG);
         let outstanding = self.accept_window.saturating_add(self.owed_accepts).saturating_add(waiting);
-        let free = MAX_CONNECTIONS.saturating_sub(self.streams.len().saturating_sub(self.backlog.len()));
+        let free = self.connections.saturating_sub(self.streams.len().saturating_sub(self.backlog.len()));
         let wanted = BACKLOG.min(u32::try_from(free).unwrap_or(BACKLOG)).saturating_sub(outstanding);
         if wanted >= BACKLOG / 4 || (wanted > 0 && outstanding == 0) {
             self.owed_accepts = self.owed_accepts.saturating_add(wanted);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::Waker;
 
-use boundary_wire::frame::{DialFailure, INITIAL_CREDIT};
+use boundary_wire::frame::{DialFailure, MAX_CREDIT};
 
 use crate::error::HostMisbehaved;
 use crate::recv::ReceiveBuffer;
@@ -92,7 +92,7 @@ impl Stream {
             peer,
             receive: ReceiveBuffer::new(),
             ended_by_peer: false,
-            credit: INITIAL_CREDIT,
+            credit: MAX_CREDIT,
             ended: false,
             failure: None,
             gone: false,
@@ -180,7 +180,7 @@ impl Stream {
     ) -> Result<(), HostMisbehaved> {
         self.require_open(id)?;
         match self.credit.checked_add(bytes) {
-            Some(credit) if bytes > 0 && credit <= INITIAL_CREDIT => self.credit = credit,
+            Some(credit) if bytes > 0 && credit <= MAX_CREDIT => self.credit = credit,
             _ => return Err(HostMisbehaved::CreditNeverSpent { id }),
         }
         wakes.extend(self.writer.take());

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use async_executor::Executor;
 use boundary_ring::{ChannelMemory, Consumer, Producer};
-use boundary_wire::frame::{MAX_FRAME, ToEnclave};
+use boundary_wire::frame::{FIRST_CREDIT, MAX_FRAME, ToEnclave};
 use enclave_platform::clock::Clock;
 use enclave_platform::{Notified, Notify, Platform, ThreadIndex};
 
 use crate::error::{HostMisbehaved, WorkerError};
 use crate::handle::{Handle, Shared};
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Share};
 use crate::timer::Timers;
 use crate::wake::ThreadBell;
 
@@ -32,10 +32,32 @@ const MAX_FRAMES: u32 = 1024;
 /// Rounds of work without a visit outside.
 const MAX_ROUNDS: u32 = 8;
 
+/// What the connections of one enclave may take. Its threads have equal shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Connections, dialed ones included. Each takes memory of its own too: TLS, an unfinished request.
+    pub connections: usize,
+    /// Bytes received and not yet read. Never less than what every connection gets at first.
+    pub receive: usize,
+}
+
+impl Room {
+    /// Connections that a thread can have however many threads there are.
+    const FEWEST: usize = 64;
+
+    fn share(self, threads: usize) -> Share {
+        let threads = threads.max(1);
+        let connections = (self.connections / threads).max(Self::FEWEST);
+        let first = connections.saturating_mul(FIRST_CREDIT as usize);
+        Share { connections, spare: (self.receive / threads).saturating_sub(first) }
+    }
+}
+
 /// What the threads of one enclave share: their bells.
 pub struct Workers {
     platform: Arc<dyn Platform>,
     clock: Arc<Clock>,
+    room: Room,
     bells: Vec<Arc<ThreadBell>>,
     started: Mutex<Started>,
 }
@@ -48,9 +70,9 @@ struct Started {
 
 impl Workers {
     /// An enclave of `threads` threads, the control thread included.
-    pub fn new(platform: Arc<dyn Platform>, clock: Arc<Clock>, threads: u16) -> Arc<Self> {
+    pub fn new(platform: Arc<dyn Platform>, clock: Arc<Clock>, threads: u16, room: Room) -> Arc<Self> {
         let bells = (0..threads).map(|i| ThreadBell::new(platform.clone(), ThreadIndex(i))).collect();
-        Arc::new(Workers { platform, clock, bells, started: Mutex::default() })
+        Arc::new(Workers { platform, clock, room, bells, started: Mutex::default() })
     }
 
     /// Asks all workers, those that start later too, to stop within `grace`: see [`Handle::draining`].
@@ -114,7 +136,7 @@ impl Worker {
             bell: bell.clone(),
             timers: Timers::new(workers.clock.clone(), bell),
             executor: Arc::downgrade(&executor),
-            reactor: Mutex::new(Reactor::new(output)),
+            reactor: Mutex::new(Reactor::new(output, workers.room.share(workers.bells.len()))),
         });
         let mut started = workers.started();
         match started.draining {

@@ -13,9 +13,11 @@ use enclave_platform::clock::Clock;
 use enclave_platform::{
     HostTime, Identity, KeyError, Kind, Notified, Notify, Platform, RandomError, SealKeyRequest, ThreadIndex,
 };
-use enclave_worker::{Ended, HostMisbehaved, Worker, Workers, queue};
+use enclave_worker::{Ended, HostMisbehaved, Room, Worker, Workers, queue};
 use futures_lite::{StreamExt, future};
 use zeroize::Zeroizing;
+
+const ROOM: Room = Room { connections: 1024, receive: 64 << 20 };
 
 /// Longer than any of these tests takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -114,7 +116,7 @@ impl Enclave {
     fn new(threads: u16) -> Self {
         let platform = Sleepers::new(threads);
         let clock = Arc::new(Clock::new(platform.clone()));
-        Enclave { workers: Workers::new(platform.clone(), clock, threads), platform }
+        Enclave { workers: Workers::new(platform.clone(), clock, threads, ROOM), platform }
     }
 
     fn worker(&self, index: u16) -> (Worker, Channel) {

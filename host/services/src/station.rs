@@ -12,7 +12,7 @@
 //! # What is bounded
 //!
 //! A connection holds what the enclave sent and the peer has not taken, at most
-//! [`frame::INITIAL_CREDIT`](boundary_wire::frame::INITIAL_CREDIT) bytes; nothing is read from a socket that
+//! [`frame::MAX_CREDIT`](boundary_wire::frame::MAX_CREDIT) bytes; nothing is read from a socket that
 //! does not fit into the ring and the enclave's credit. Sockets are watched for edges, so one that may not be
 //! read now costs nothing. No connection is accepted that the enclave has not asked for, and none while the
 //! process is out of descriptors. Replies that the ring does not take stop the station from taking requests.

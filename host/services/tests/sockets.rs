@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boundary_ring::{Consumer, Producer, host};
-use boundary_wire::frame::{ConnId, DialFailure, INITIAL_CREDIT, MAX_PAYLOAD, ToEnclave, ToHost};
+use boundary_wire::frame::{ConnId, DialFailure, FIRST_CREDIT, MAX_CREDIT, MAX_PAYLOAD, ToEnclave, ToHost};
 use boundary_wire::rpc::{
     FailureCode, KvOp, Limits, MAX_RESPONSE, Reassembler, Request, Response, fragments,
 };
@@ -239,7 +239,7 @@ fn the_enclaves_reset_reaches_the_peer() {
 #[test]
 fn a_full_ring_loses_nothing_and_waits_for_the_enclave() {
     const CLIENTS: usize = 12;
-    const EACH: usize = 2 * INITIAL_CREDIT as usize;
+    const EACH: usize = 2 * MAX_CREDIT as usize;
     let mut enclave = Enclave::new();
     enclave.invite(CLIENTS as u32);
     let address = enclave.address;
@@ -293,14 +293,14 @@ fn no_more_is_read_than_the_enclave_has_given_credit_for() {
     let (client, conn) = enclave.accept();
     let sending = std::thread::spawn(move || drop((&client).write_all(&vec![1; 4 << 20])));
     let mut got = 0;
-    while got < INITIAL_CREDIT as usize {
+    while got < FIRST_CREDIT as usize {
         for said in enclave.wait() {
             let Said::Data(_, bytes) = said else { panic!("{said:?}") };
             got += bytes.len();
         }
     }
     enclave.nothing();
-    assert_eq!(got, INITIAL_CREDIT as usize);
+    assert_eq!(got, FIRST_CREDIT as usize);
     enclave.send(ToHost::Credit { conn, bytes: 10 });
     let said = enclave.wait();
     assert!(matches!(said.as_slice(), [Said::Data(_, bytes)] if bytes.len() == 10), "{said:?}");
@@ -315,13 +315,13 @@ fn a_broken_protocol_stops_the_station_with_its_name() {
     let breaks: [Break; 6] = [
         |enclave, conn| {
             let chunk = vec![0; MAX_PAYLOAD];
-            for _ in 0..=INITIAL_CREDIT as usize / MAX_PAYLOAD {
+            for _ in 0..=MAX_CREDIT as usize / MAX_PAYLOAD {
                 enclave.send(ToHost::Data { conn, bytes: &chunk });
             }
             Violation::CreditExceeded { id: conn }
         },
         |enclave, conn| {
-            enclave.send(ToHost::Credit { conn, bytes: 1 });
+            enclave.send(ToHost::Credit { conn, bytes: MAX_CREDIT - FIRST_CREDIT + 1 });
             Violation::CreditNeverSpent { id: conn }
         },
         |enclave, conn| {

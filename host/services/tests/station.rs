@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boundary_ring::{Consumer, Producer, host};
-use boundary_wire::frame::{ConnId, INITIAL_CREDIT, ToEnclave, ToHost};
+use boundary_wire::frame::{ConnId, FIRST_CREDIT, MAX_CREDIT, ToEnclave, ToHost};
 use boundary_wire::rpc::{Request, Response};
 use host_services::log::{Format, Log};
 use host_services::network::{Listener, Resolver};
@@ -122,7 +122,7 @@ fn no_frame_is_slept_over() {
 /// is granted: no edge is lost.
 #[test]
 fn reading_stops_at_the_credit_and_goes_on_with_more() {
-    let total = 2 * INITIAL_CREDIT as usize + 12_345;
+    let total = 2 * MAX_CREDIT as usize + 12_345;
     let mut enclave = Enclave::new();
     let (mut client, conn) = enclave.accept();
     let writer = std::thread::spawn(move || {
@@ -130,15 +130,15 @@ fn reading_stops_at_the_credit_and_goes_on_with_more() {
         client.write_all(&bytes).unwrap();
         client
     });
-    let (mut got, mut granted) = (0usize, INITIAL_CREDIT as usize);
+    let (mut got, mut granted) = (0usize, FIRST_CREDIT as usize);
     while got < total {
         if got == granted {
             // Nothing comes without credit, however long the client pushes.
             let until_ns = Some(clock::monotonic_ns() + 20_000_000);
             enclave.station.turn(Turn::Wait { until_ns }).unwrap();
             assert!(enclave.next(|_| ()).is_none());
-            assert!(enclave.send(&ToHost::Credit { conn, bytes: INITIAL_CREDIT }));
-            granted += INITIAL_CREDIT as usize;
+            assert!(enclave.send(&ToHost::Credit { conn, bytes: MAX_CREDIT }));
+            granted += MAX_CREDIT as usize;
         }
         got += enclave.expect(|frame| match frame {
             ToEnclave::Data { bytes, .. } => {
@@ -159,7 +159,7 @@ fn a_slow_reader_costs_its_credit() {
     let mut enclave = Enclave::new();
     let (mut client, conn) = enclave.accept();
     let chunk = vec![7; 32 * 1024];
-    let (mut sent, mut credit) = (0usize, INITIAL_CREDIT as usize);
+    let (mut sent, mut credit) = (0usize, MAX_CREDIT as usize);
     let mut quiet = 0;
     // Until neither the socket takes more nor credit comes back.
     while quiet < 10 {
@@ -180,7 +180,7 @@ fn a_slow_reader_costs_its_credit() {
             quiet = 0;
         }
     }
-    assert!(credit < chunk.len() && sent > INITIAL_CREDIT as usize);
+    assert!(credit < chunk.len() && sent > MAX_CREDIT as usize);
     assert!(enclave.send(&ToHost::Eof { conn }));
     let reader = std::thread::spawn(move || {
         let mut all = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use enclave_access::{Policy, PolicyError, leaves};
 use enclave_platform::Platform;
 use enclave_ratls::{Authority, AuthorityError, Identities, IdentityError, SealedAuthorityError, Settings};
-use enclave_runtime::{ARTIFACT_TARGET, ENGINE, ENGINE_VERSION, Runtime, Sizes, StartError};
+use enclave_runtime::{ARTIFACT_TARGET, ENGINE, ENGINE_VERSION, Runtime, StartError};
 use enclave_sealed_store::{Backend, OpenError, Store, StoreError};
 use enclave_wasi::EgressTls;
 use enclave_worker::{Handle, LogLevel};
@@ -17,7 +17,7 @@ use super::{Booted, Control, Known, Mailbox, entries, identities, set_conflicts_
 use crate::catalog::{Catalog, State};
 use crate::gate::Gate;
 use crate::refusal::Refusal;
-use crate::{Budget, Info, hex, limits};
+use crate::{Budget, Capacity, Info, hex, limits};
 
 /// Why the enclave does not start. The text says how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ impl Control {
         handle: Handle,
         backend: Arc<dyn Backend>,
         workers: u16,
-        sizes: Sizes,
+        capacity: Capacity,
     ) -> Result<(Control, Booted), BootError> {
         let platform = handle.platform().clone();
         let policy = Arc::new(Policy::from_page(platform.policy_page())?);
@@ -88,7 +88,7 @@ impl Control {
         let authority = authority(&*platform, &registry, &*backend).await?;
         let egress = EgressTls::new(policy.egress_ca_pem(), handle.clock().clone())
             .map_err(|error| BootError::Egress(error.to_string()))?;
-        let runtime = Arc::new(Runtime::new(&*platform, egress, sizes)?);
+        let runtime = Arc::new(Runtime::new(&*platform, egress, capacity.guests)?);
         let settings = Settings::new(
             &policy,
             leaves::platform(platform.kind(), runtime.code_pages())?,
@@ -127,7 +127,7 @@ impl Control {
             identities,
             catalog,
             info: Arc::new(info),
-            budget: Budget::new(limits::BUDGET),
+            budget: Budget::new(capacity.requests),
             mailbox,
         };
         Ok((control, booted))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use boundary_wire::frame::{ConnId, MAX_PAYLOAD, ToHost, is_host};
 
-use super::{MAX_CONNECTIONS, Reactor, send};
+use super::{Reactor, send};
 use crate::error::{DialError, HostMisbehaved};
 use crate::streams::{End, Failure, Phase, Stream};
 use crate::wait_list::Place;
@@ -52,8 +52,8 @@ impl Reactor {
         if port == 0 || !is_host(host) {
             return Err(DialError::BadDestination);
         }
-        if self.streams.len() >= MAX_CONNECTIONS {
-            return Err(DialError::TooMany { max: MAX_CONNECTIONS });
+        if self.streams.len() >= self.connections {
+            return Err(DialError::TooMany { max: self.connections });
         }
         self.dials += 1;
         let id = ConnId::dialed(self.dials).0;
@@ -89,7 +89,7 @@ impl Reactor {
         if !stream.receive.is_empty() {
             let n = stream.receive.read(out);
             if !stream.ended_by_peer
-                && let Some(credit) = stream.receive.take_credit()
+                && let Some(credit) = stream.receive.take_credit(&mut self.spare)
             {
                 stream.owed.credit = stream.owed.credit.saturating_add(credit);
                 self.owes(id);

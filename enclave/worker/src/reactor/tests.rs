@@ -6,19 +6,26 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use boundary_ring::host::{self, Channel};
 use boundary_ring::{Consumer, Producer};
-use boundary_wire::frame::{ConnId, DialFailure, INITIAL_CREDIT, ToEnclave};
+use boundary_wire::frame::{ConnId, DialFailure, FIRST_CREDIT, MAX_CREDIT, ToEnclave};
 use boundary_wire::rpc::{LogLevel, Request, Response};
 use proptest::prelude::*;
 
-use super::{BACKLOG, MAX_CONNECTIONS, Reactor};
+use super::{BACKLOG, Reactor, Share};
 use crate::calls::MAX_CALLS;
 use crate::error::HostMisbehaved;
 use crate::wait_list::Place;
 
+/// Room for two connections to get all that they may.
+const SHARE: Share = Share { connections: 300, spare: 2 * (MAX_CREDIT - FIRST_CREDIT) as usize };
+
 /// A reactor over a channel, and the host's ends of it.
 fn reactor() -> (Reactor, Consumer, Channel) {
     let (host, enclave) = host::channel(512 * 1024).unwrap();
-    (Reactor::new(Producer::new(enclave.to_host).unwrap()), Consumer::new(enclave.to_enclave).unwrap(), host)
+    (
+        Reactor::new(Producer::new(enclave.to_host).unwrap(), SHARE),
+        Consumer::new(enclave.to_enclave).unwrap(),
+        host,
+    )
 }
 
 /// Takes everything that the enclave sent.
@@ -125,7 +132,7 @@ fn a_failed_channel_is_not_blocked() {
     let (host, enclave) = host::channel(512 * 1024).unwrap();
     let mut output = Producer::new(enclave.to_host).unwrap();
     while output.push(&[&[0; 8]]).unwrap() {}
-    let mut reactor = Reactor::new(output);
+    let mut reactor = Reactor::new(output, SHARE);
     let mut wakes = Vec::new();
     let cx = Context::from_waker(Waker::noop());
     assert!(reactor.poll_accept(&mut Place::default(), &cx).is_pending());
@@ -303,12 +310,13 @@ proptest! {
         let mut wakes = Vec::new();
         for step in steps {
             tasks.step(&mut reactor, &mut host, step);
-            prop_assert!(reactor.streams.len() <= MAX_CONNECTIONS + BACKLOG as usize);
+            prop_assert!(reactor.streams.len() <= SHARE.connections + BACKLOG as usize);
             prop_assert!(reactor.backlog.len() <= BACKLOG as usize);
             prop_assert!(reactor.owing.len() <= reactor.streams.len());
-            for stream in reactor.streams.values() {
-                prop_assert!(stream.receive.len() <= INITIAL_CREDIT as usize);
-            }
+            let held: usize = reactor.streams.values().map(|stream| stream.receive.len()).sum();
+            let taken: usize = reactor.streams.values().map(|stream| stream.receive.taken()).sum();
+            prop_assert!(held <= reactor.streams.len() * FIRST_CREDIT as usize + taken);
+            prop_assert_eq!(taken + reactor.spare, SHARE.spare);
         }
         reactor.drain(std::time::Duration::ZERO, &mut wakes);
         for (id, mut place) in tasks.held.drain(..) {
@@ -321,5 +329,6 @@ proptest! {
         prop_assert!(!reactor.is_blocked());
         prop_assert!(lies || !tasks.failed);
         prop_assert!(reactor.streams.is_empty() || tasks.failed, "{:?}", reactor.streams);
+        prop_assert!(reactor.spare == SHARE.spare || tasks.failed);
     }
 }

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use boundary_wire::frame::INITIAL_CREDIT;
+use boundary_wire::frame::MAX_CREDIT;
 use enclave_platform::clock::Clock;
 use enclave_platform::{Platform, SealKeyRequest, ThreadIndex};
-use enclave_worker::{Connection, Ended, Handle, Worker, Workers};
+use enclave_worker::{Connection, Ended, Handle, Room, Worker, Workers};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use host_services::log::{Format, Log};
 use host_services::network::{Listener, Resolver, Route, raise_descriptor_limit};
@@ -23,6 +23,8 @@ use host_services::storage;
 use launcher_native::{Event, NativePlatform};
 use rustix::time::{ClockId, clock_gettime};
 use sgx_emu::SoftwareCpu;
+
+const ROOM: Room = Room { connections: 16 * 1024, receive: 512 << 20 };
 
 /// What runs on each worker.
 type Program = fn(Handle) -> future::Boxed<()>;
@@ -65,7 +67,7 @@ impl Echo {
         )
         .unwrap();
         let clock = Arc::new(Clock::new(platform.clone()));
-        let shared = Workers::new(platform.clone(), clock, workers + 1);
+        let shared = Workers::new(platform.clone(), clock, workers + 1, ROOM);
         let mut threads = Vec::new();
         for (index, channel) in (0..workers).zip(channels) {
             let worker = Worker::new(&shared, ThreadIndex(index), channel).unwrap();
@@ -217,7 +219,7 @@ fn a_slow_reader_grows_nothing() {
         assert!(written < 64 << 20, "nothing holds the writer back");
     }
     let pending = server.services.control.pending_bytes();
-    assert!(pending > 0 && pending <= INITIAL_CREDIT as usize, "{pending} bytes pending");
+    assert!(pending > 0 && pending <= MAX_CREDIT as usize, "{pending} bytes pending");
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 8 << 20, "{grown} bytes grown for {written} written");
     // Others are served meanwhile.

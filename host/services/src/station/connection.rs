@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use boundary_ring::host::Producer;
 use boundary_wire::frame::{
-    ConnId, DialFailure, HEADER, INITIAL_CREDIT, MAX_PAYLOAD, ToEnclave, data_header,
+    ConnId, DialFailure, FIRST_CREDIT, HEADER, MAX_CREDIT, MAX_PAYLOAD, ToEnclave, data_header,
 };
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -16,7 +16,7 @@ use super::feed::push;
 use super::{StationError, Violation};
 
 /// Credit goes back to the enclave in portions of this size.
-const CREDIT_PORTION: u32 = INITIAL_CREDIT / 4;
+const CREDIT_PORTION: u32 = MAX_CREDIT / 4;
 /// A buffer that has been emptied keeps no more than this.
 const KEPT_WHEN_EMPTY: usize = 4 * 1024;
 
@@ -104,8 +104,8 @@ impl Connection {
             id,
             socket,
             phase,
-            credit: INITIAL_CREDIT,
-            window: INITIAL_CREDIT,
+            credit: FIRST_CREDIT,
+            window: MAX_CREDIT,
             passed_on: 0,
             pending: VecDeque::new(),
             reported: 0,
@@ -181,7 +181,7 @@ impl Connection {
     pub(super) fn on_credit(&mut self, bytes: u32) -> Result<(), StationError> {
         let id = self.id;
         match self.credit.checked_add(bytes) {
-            Some(credit) if credit <= INITIAL_CREDIT => self.credit = credit,
+            Some(credit) if credit <= MAX_CREDIT => self.credit = credit,
             _ => return Err(Violation::CreditNeverSpent { id }.into()),
         }
         Ok(())
