@@ -5,7 +5,7 @@
 //! general registers but RBP and RSP hold after an exit. RBX and R12 to R15 come back as they were.
 
 use std::arch::naked_asm;
-use std::io;
+use std::{fmt, io};
 
 use super::aex::{self, ERESUME};
 use super::enclave;
@@ -16,7 +16,7 @@ use crate::PAGE_SIZE;
 
 /// `struct sgx_enclave_run` of the kernel.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct EnclaveRun {
     /// Address of the TCS to enter.
     pub tcs: u64,
@@ -50,6 +50,18 @@ impl EnclaveRun {
             user_data: 0,
             reserved: [0; 216],
         }
+    }
+}
+
+impl fmt::Debug for EnclaveRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnclaveRun")
+            .field("tcs", &format_args!("{:#x}", self.tcs))
+            .field("function", &self.function)
+            .field("exception_vector", &self.exception_vector)
+            .field("exception_error_code", &format_args!("{:#x}", self.exception_error_code))
+            .field("exception_addr", &format_args!("{:#x}", self.exception_addr))
+            .finish_non_exhaustive()
     }
 }
 

@@ -10,6 +10,7 @@ use super::enclave::Running;
 use super::fault::{Exception, page_fault, vector};
 use super::leaves;
 use super::processor::{self, Mode, Processor};
+use super::tcs::Tcs;
 use crate::PAGE_SIZE;
 
 /// The signals by which the kernel tells of an exception.
@@ -60,16 +61,29 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, frame: *m
     // SAFETY: the kernel hands a handler with SA_SIGINFO its information and its frame, both for it alone.
     let (code, ucontext) = unsafe { ((*info).si_code, &mut *frame.cast::<libc::ucontext_t>()) };
     // What a process sends with kill(2) is no exception.
-    let by_permission = signal == libc::SIGSEGV && code == SEGV_ACCERR;
-    if code > 0 && processor::with(|p| answer(p, &mut Context::new(ucontext), by_permission)) {
-        return;
+    if code > 0 {
+        let by_permission = signal == libc::SIGSEGV && code == SEGV_ACCERR;
+        let answered = processor::with(|processor| {
+            let inside = processor.inside()?;
+            Some(answer(processor, inside, &mut Context::new(ucontext), by_permission))
+        });
+        if answered == Some(true) {
+            return;
+        }
     }
     hand_on(signal, info, frame);
 }
 
-/// Does what the CPU would. False: the signal is not about an enclave.
-fn answer(processor: &Processor, context: &mut Context<'_>, by_permission: bool) -> bool {
-    let Some(inside) = processor.inside() else { return false };
+/// Does what the CPU would. False: the signal is not about the enclave.
+///
+/// Not inlined: a thread that is in no enclave may have a small stack for its signals.
+#[inline(never)]
+fn answer(
+    processor: &Processor,
+    inside: (&Running, &Tcs),
+    context: &mut Context<'_>,
+    by_permission: bool,
+) -> bool {
     let (trap, error_code, address) = context.trap();
     let rip = context.get(Register::Rip);
     if processor.mode() == Mode::Resuming {

@@ -309,6 +309,26 @@ fn so_does_a_signal_that_another_process_sends() {
     assert_eq!(in_a_child("so_does_a_signal_that_another_process_sends").signal(), Some(libc::SIGILL));
 }
 
+/// std's own handler tells of a stack that overflowed, and aborts.
+#[test]
+#[allow(unconditional_recursion, reason = "it is to overflow")]
+fn a_stack_of_the_host_that_overflows_is_told_as_ever() {
+    use std::os::unix::process::ExitStatusExt;
+    fn deeper(depth: u64) -> u64 {
+        let frame = std::hint::black_box([depth; 64]);
+        deeper(depth + 1) + frame[63]
+    }
+    if is_child() {
+        let enclave = Image::new(counts_quietly()).load();
+        let tcs = enclave.tcs()[0];
+        let entered = thread::spawn(move || enter(tcs, EENTER, [0, 0, 5, 0, 0]).exited() + deeper(0));
+        entered.join().unwrap();
+        return;
+    }
+    let name = "a_stack_of_the_host_that_overflows_is_told_as_ever";
+    assert_eq!(in_a_child(name).signal(), Some(libc::SIGABRT));
+}
+
 /// The handler of a host's signal faults while enclave code is under it: that is the host's fault, not the
 /// enclave's.
 #[test]
