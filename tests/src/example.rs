@@ -8,24 +8,25 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::host::{HostOptions, HostProcess, guest, program};
+use crate::platform::Platform;
 use crate::site::{Authority, Site};
 
 /// The site the example reads its headlines from.
 pub const NEWS: &str = "www.lemonde.fr";
 
-/// The example as an artifact for the native platform.
+/// The example as an artifact for a platform.
 ///
 /// # Errors
 /// If it does not build or compile.
-pub fn artifact() -> Result<Vec<u8>> {
-    compile(&guest("examples/wasm-example", "wasm_example.wasm")?)
+pub fn artifact(platform: Platform) -> Result<Vec<u8>> {
+    compile(platform, &guest("examples/wasm-example", "wasm_example.wasm")?)
 }
 
-/// Compiles a component with `enclave-os compile`.
+/// Compiles a component for a platform, with `enclave-os compile`.
 ///
 /// # Errors
 /// If it does not compile: with the command's words.
-pub fn compile(component: &Path) -> Result<Vec<u8>> {
+pub fn compile(platform: Platform, component: &Path) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let artifact = folder.path().join("app.cwasm");
     let output = Command::new(program("enclave-os")?)
@@ -33,6 +34,7 @@ pub fn compile(component: &Path) -> Result<Vec<u8>> {
         .arg(component)
         .arg("--output")
         .arg(&artifact)
+        .args(platform.target().iter().flat_map(|target| ["--target", target]))
         .output()
         .context("cannot start enclave-os")?;
     if !output.status.success() {
@@ -46,6 +48,7 @@ pub struct World {
     site: Site,
     authority: Authority,
     data_dir: PathBuf,
+    platform: Platform,
 }
 
 impl World {
@@ -53,10 +56,10 @@ impl World {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Result<Self> {
+    pub fn new(platform: Platform, data_dir: impl Into<PathBuf>) -> Result<Self> {
         let authority = Authority::new("throw-away authority of a test")?;
         let site = Site::serve(&authority, NEWS, pages())?;
-        Ok(Self { site, authority, data_dir: data_dir.into() })
+        Ok(Self { site, authority, data_dir: data_dir.into(), platform })
     }
 
     /// The site.
@@ -74,7 +77,7 @@ impl World {
     /// A development host that is routed to the site and trusts its authority.
     #[must_use]
     pub fn options(&self) -> HostOptions {
-        let mut options = HostOptions::development(&self.data_dir);
+        let mut options = HostOptions::development(self.platform, &self.data_dir);
         options.policy = format!("development = true\negress_ca = '''\n{}'''\n", self.authority.pem());
         let route = format!("{NEWS}:443:{}", self.site.address());
         options.arguments.extend(["--resolve".to_owned(), route]);

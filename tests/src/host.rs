@@ -1,5 +1,6 @@
 //! The real `enclave-os-host` as a child process, and the programs and guests that scenarios need.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use enclave_os_client::{Connector, Framed, danger};
 
+use crate::image;
+use crate::platform::Platform;
+
 /// How long anything the harness waits for may take. Long, because a loaded machine is slow; never a
 /// measure of anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,9 +23,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What a host is started with.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
+    /// What the enclave runs on.
+    pub platform: Platform,
     /// Where its store and secrets are. Kept when the process ends.
     pub data_dir: PathBuf,
-    /// The text of its policy file.
+    /// The text of its policy file: read by the host on native, measured into the image otherwise.
     pub policy: String,
     /// The port; 0 takes a free one.
     pub port: u16,
@@ -32,12 +38,29 @@ pub struct HostOptions {
 impl HostOptions {
     /// A development host on a free port.
     #[must_use]
-    pub fn development(data_dir: impl Into<PathBuf>) -> Self {
+    pub fn development(platform: Platform, data_dir: impl Into<PathBuf>) -> Self {
         Self {
+            platform,
             data_dir: data_dir.into(),
             policy: "development = true\n".to_owned(),
             port: 0,
             arguments: vec!["--workers".to_owned(), "2".to_owned()],
+        }
+    }
+}
+
+impl HostOptions {
+    /// The arguments that say whom the enclave trusts.
+    fn trust(&self) -> Result<[OsString; 2]> {
+        match self.platform {
+            Platform::Native => {
+                let policy = self.data_dir.with_extension("policy.toml");
+                fs::write(&policy, &self.policy)?;
+                Ok(["--policy".into(), policy.into()])
+            }
+            Platform::Emulated | Platform::Sgx => {
+                Ok(["--image".into(), image::with_policy(&self.policy)?.into()])
+            }
         }
     }
 }
@@ -57,14 +80,11 @@ impl HostProcess {
     /// If it cannot be started, or ends before it is ready: with all it printed.
     pub fn start(options: &HostOptions) -> Result<Self> {
         fs::create_dir_all(&options.data_dir)?;
-        let policy = options.data_dir.with_extension("policy.toml");
-        fs::write(&policy, &options.policy)?;
         let mut child = Command::new(program("enclave-os-host")?)
-            .args(["--platform", "native", "--port", &options.port.to_string()])
+            .args(["--platform", options.platform.name(), "--port", &options.port.to_string()])
             .arg("--data-dir")
             .arg(&options.data_dir)
-            .arg("--policy")
-            .arg(&policy)
+            .args(options.trust()?)
             .args(&options.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

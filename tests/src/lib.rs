@@ -7,4 +7,6 @@
 
 pub mod example;
 pub mod host;
+pub mod image;
+pub mod platform;
 pub mod site;

@@ -11,10 +11,20 @@ use anyhow::Result;
 use attestation::manifest::{LeafValue, Manifest};
 use enclave_os_client::{Body, ClientError, Connector, Framed, Http, Load, Params, danger};
 use scenarios::host::{HostOptions, HostProcess};
+use scenarios::platform::Platform;
 use sha2::{Digest, Sha256};
 
+scenarios::on_each_platform!(
+    who_verified_one_configuration_does_not_reach_another,
+    a_change_of_the_ca_ends_every_earlier_connection,
+    at_an_apps_hostname_there_is_that_app_and_nothing_else,
+    no_app_takes_the_enclaves_own_name,
+    without_operators_and_development_nobody_loads,
+    only_artifacts_are_loaded,
+);
+
 /// A component whose function `one` gives this number.
-fn artifact(number: u8) -> Vec<u8> {
+fn artifact(platform: Platform, number: u8) -> Vec<u8> {
     let text = format!(
         r#"(component
             (core module $m (func (export "one") (result i32) i32.const {number}))
@@ -22,7 +32,8 @@ fn artifact(number: u8) -> Vec<u8> {
             (func (export "one") (result u32) (canon lift (core func $i "one"))))"#
     );
     let wasm = wat::parse_str(text).unwrap();
-    enclave_os_compiler::compile(&wasm, enclave_os_compiler::NATIVE_TARGET).unwrap()
+    enclave_os_compiler::compile(&wasm, platform.target().unwrap_or(enclave_os_compiler::NATIVE_TARGET))
+        .unwrap()
 }
 
 fn load(name: &str, bytes: &[u8]) -> Load {
@@ -40,15 +51,15 @@ struct Enclave {
 }
 
 impl Enclave {
-    fn start(policy: &str) -> Result<Self> {
+    fn start(platform: Platform, policy: &str) -> Result<Self> {
         let data = tempfile::tempdir()?;
-        let mut options = HostOptions::development(data.path().join("data"));
+        let mut options = HostOptions::development(platform, data.path().join("data"));
         options.policy = policy.to_owned();
         Ok(Enclave { host: HostProcess::start(&options)?, _data: data })
     }
 
-    fn development() -> Result<Self> {
-        Self::start("development = true\nserved_names = [\"enclave.example.com\"]\n")
+    fn development(platform: Platform) -> Result<Self> {
+        Self::start(platform, "development = true\nserved_names = [\"enclave.example.com\"]\n")
     }
 
     fn connector(&self) -> Connector {
@@ -85,10 +96,9 @@ fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>, code: &str) -> St
     error.to_string()
 }
 
-#[test]
-fn who_verified_one_configuration_does_not_reach_another() -> Result<()> {
-    let enclave = Enclave::development()?;
-    let (first, second) = (artifact(1), artifact(2));
+fn who_verified_one_configuration_does_not_reach_another(platform: Platform) -> Result<()> {
+    let enclave = Enclave::development(platform)?;
+    let (first, second) = (artifact(platform, 1), artifact(platform, 2));
     let mut early = enclave.framed();
     let mut owner = enclave.framed();
     owner.load(load("changing", &first))?;
@@ -125,10 +135,9 @@ fn who_verified_one_configuration_does_not_reach_another() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_change_of_the_ca_ends_every_earlier_connection() -> Result<()> {
-    let enclave = Enclave::development()?;
-    enclave.framed().load(load("app", &artifact(1)))?;
+fn a_change_of_the_ca_ends_every_earlier_connection(platform: Platform) -> Result<()> {
+    let enclave = Enclave::development(platform)?;
+    enclave.framed().load(load("app", &artifact(platform, 1)))?;
     let (mut framed, mut http) = (enclave.framed(), enclave.http());
     // A renewed certificate over the same key: the enclave's own, signed by a CA outside.
     let csr = http.ca_csr()?;
@@ -142,10 +151,9 @@ fn a_change_of_the_ca_ends_every_earlier_connection() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn at_an_apps_hostname_there_is_that_app_and_nothing_else() -> Result<()> {
-    let enclave = Enclave::development()?;
-    let bytes = artifact(1);
+fn at_an_apps_hostname_there_is_that_app_and_nothing_else(platform: Platform) -> Result<()> {
+    let enclave = Enclave::development(platform)?;
+    let bytes = artifact(platform, 1);
     let mut owner = enclave.framed();
     owner.load(load("mine", &bytes))?;
     owner.load(load("other", &bytes))?;
@@ -199,12 +207,11 @@ fn at_an_apps_hostname_there_is_that_app_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn no_app_takes_the_enclaves_own_name() -> Result<()> {
-    let enclave = Enclave::development()?;
+fn no_app_takes_the_enclaves_own_name(platform: Platform) -> Result<()> {
+    let enclave = Enclave::development(platform)?;
     let mut owner = enclave.framed();
     for own in ["localhost", "enclave.example.com"] {
-        let thief = Load { hostname: Some(own.into()), ..load("thief", &artifact(1)) };
+        let thief = Load { hostname: Some(own.into()), ..load("thief", &artifact(platform, 1)) };
         refused(owner.load(thief), "hostname-reserved");
         assert!(enclave.framed_at(own).peer().claims()?.app.is_none());
     }
@@ -212,13 +219,12 @@ fn no_app_takes_the_enclaves_own_name() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn without_operators_and_development_nobody_loads() -> Result<()> {
+fn without_operators_and_development_nobody_loads(platform: Platform) -> Result<()> {
     for policy in ["", "served_names = [\"e.example.com\"]\n"] {
-        let enclave = Enclave::start(policy)?;
+        let enclave = Enclave::start(platform, policy)?;
         let mut framed = enclave.framed();
         framed.ping()?;
-        let why = refused(framed.load(load("app", &artifact(1))), "no-operators");
+        let why = refused(framed.load(load("app", &artifact(platform, 1))), "no-operators");
         assert!(why.contains("development = true"), "{why}");
         refused(framed.unload("app"), "no-operators");
         refused(framed.list(), "no-operators");
@@ -249,9 +255,8 @@ fn without_operators_and_development_nobody_loads() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn only_artifacts_are_loaded() -> Result<()> {
-    let enclave = Enclave::development()?;
+fn only_artifacts_are_loaded(platform: Platform) -> Result<()> {
+    let enclave = Enclave::development(platform)?;
     let mut framed = enclave.framed();
     let wasm = wat::parse_str("(component)").unwrap();
     let why = refused(framed.load(load("app", &wasm)), "not-compiled");
@@ -261,7 +266,7 @@ fn only_artifacts_are_loaded() -> Result<()> {
     // The magic alone makes no artifact.
     let damaged = [&b"\x7fELF"[..], &[0xff; 4096]].concat();
     framed.load(load("app", &damaged)).unwrap_err();
-    let whole = artifact(1);
+    let whole = artifact(platform, 1);
     for length in [64, whole.len() / 2, whole.len() - 100] {
         framed.load(load("app", &whole[..length])).unwrap_err();
     }

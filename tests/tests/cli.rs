@@ -6,7 +6,15 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use scenarios::host::{HostOptions, HostProcess, guest, program};
+use scenarios::platform::Platform;
 use serde_json::{Value, json};
+
+scenarios::on_each_platform!(
+    an_application_from_component_to_unload,
+    wave_is_the_same_on_both_ways,
+    loading_is_closed_unless_the_policy_opens_it,
+    a_pinned_authority_is_checked,
+);
 
 struct Cli {
     server: String,
@@ -45,14 +53,13 @@ impl Cli {
     }
 }
 
-fn start(folder: &Path) -> HostProcess {
-    HostProcess::start(&HostOptions::development(folder.join("data"))).unwrap()
+fn start(platform: Platform, folder: &Path) -> HostProcess {
+    HostProcess::start(&HostOptions::development(platform, folder.join("data"))).unwrap()
 }
 
-#[test]
-fn an_application_from_component_to_unload() {
+fn an_application_from_component_to_unload(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = start(folder.path());
+    let host = start(platform, folder.path());
     let cli = Cli::new(&host);
     let component = guest("examples/wasm-example", "wasm_example.wasm").unwrap();
     let component = component.to_str().unwrap();
@@ -96,10 +103,9 @@ fn an_application_from_component_to_unload() {
 }
 
 /// Every type goes in as WAVE and comes out as the same WAVE.
-#[test]
-fn wave_is_the_same_on_both_ways() {
+fn wave_is_the_same_on_both_ways(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = start(folder.path());
+    let host = start(platform, folder.path());
     let cli = Cli::new(&host);
     let component = guest("tests/guests", "echo.wasm").unwrap();
     cli.ok(&["load", component.to_str().unwrap(), "--no-egress"]);
@@ -145,10 +151,9 @@ fn wave_is_the_same_on_both_ways() {
 }
 
 /// Without a development policy nothing can be loaded, and the error says how it can.
-#[test]
-fn loading_is_closed_unless_the_policy_opens_it() {
+fn loading_is_closed_unless_the_policy_opens_it(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = HostOptions::development(folder.path().join("data"));
+    let mut options = HostOptions::development(platform, folder.path().join("data"));
     options.policy = "development = false\n".into();
     let host = HostProcess::start(&options).unwrap();
     let component = guest("tests/guests", "plain.wasm").unwrap();
@@ -157,10 +162,9 @@ fn loading_is_closed_unless_the_policy_opens_it() {
 }
 
 /// With the enclave's own CA pinned, another enclave in its place is noticed.
-#[test]
-fn a_pinned_authority_is_checked() {
+fn a_pinned_authority_is_checked(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = start(folder.path());
+    let host = start(platform, folder.path());
     let cli = Cli::new(&host);
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, ca_pem(&host)).unwrap();
@@ -172,7 +176,7 @@ fn a_pinned_authority_is_checked() {
     let (code, error) = cli.fails(&["--ca", ca, "--server-name", "elsewhere.example", "list"]);
     assert_eq!(code, 4, "{error}");
 
-    let other = HostProcess::start(&HostOptions::development(folder.path().join("other"))).unwrap();
+    let other = HostProcess::start(&HostOptions::development(platform, folder.path().join("other"))).unwrap();
     let (code, error) = Cli::new(&other).fails(&["--ca", ca, "list"]);
     assert_eq!(code, 4, "{error}");
     assert!(error.contains("hint: --ca "), "{error}");

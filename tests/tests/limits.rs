@@ -8,25 +8,34 @@ use boundary_wire::client::{Load, Params};
 use enclave_os_client::{ClientError, Framed};
 use scenarios::example::compile;
 use scenarios::host::{HostOptions, HostProcess, guest};
+use scenarios::platform::Platform;
 use serde_json::{Value, json};
 
+scenarios::on_each_platform!(
+    each_way_to_misbehave_has_its_name,
+    a_call_that_writes_and_then_fails_leaves_the_server_in_order,
+    a_long_call_does_not_stall_its_worker,
+);
+
 struct Server {
+    platform: Platform,
     host: HostProcess,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
     /// One worker, so that everything below shares a thread.
-    fn start() -> Self {
+    fn start(platform: Platform) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = HostOptions::development(folder.path().join("data"));
+        let mut options = HostOptions::development(platform, folder.path().join("data"));
         options.arguments = vec!["--workers".to_owned(), "1".to_owned()];
-        Self { host: HostProcess::start(&options).unwrap(), _folder: folder }
+        Self { platform, host: HostProcess::start(&options).unwrap(), _folder: folder }
     }
 
     fn load(&self, name: &str, load: Load) -> Framed {
         let mut client = self.host.framed().unwrap();
-        let bytes = compile(&guest("tests/guests/misbehave", "misbehave.wasm").unwrap()).unwrap();
+        let bytes =
+            compile(self.platform, &guest("tests/guests/misbehave", "misbehave.wasm").unwrap()).unwrap();
         client.load(Load { name: name.to_owned(), bytes, ..load }).unwrap();
         client
     }
@@ -43,9 +52,8 @@ fn refusal(client: &mut Framed, app: &str, function: &str, params: Value) -> (St
     }
 }
 
-#[test]
-fn each_way_to_misbehave_has_its_name() {
-    let server = Server::start();
+fn each_way_to_misbehave_has_its_name(platform: Platform) {
+    let server = Server::start(platform);
     let limits = Load { timeout_ms: Some(3_000), max_fuel: Some(200_000_000), ..Load::default() };
     let mut client = server.load("bad", limits);
     let mut expect = |function: &str, params: Value, wanted: &str, words: &str| {
@@ -73,18 +81,16 @@ fn each_way_to_misbehave_has_its_name() {
     );
 }
 
-#[test]
-fn a_call_that_writes_and_then_fails_leaves_the_server_in_order() {
-    let server = Server::start();
+fn a_call_that_writes_and_then_fails_leaves_the_server_in_order(platform: Platform) {
+    let server = Server::start(platform);
     let mut client = server.load("bad", Load::default());
     let (code, _) = refusal(&mut client, "bad", "write-then-fail", json!(["left.txt", "behind"]));
     assert_eq!(code, "trap");
     client.ping().unwrap();
 }
 
-#[test]
-fn a_long_call_does_not_stall_its_worker() {
-    let server = Server::start();
+fn a_long_call_does_not_stall_its_worker(platform: Platform) {
+    let server = Server::start(platform);
     let limits = Load { timeout_ms: Some(4_000), max_fuel: Some(u64::MAX / 2), ..Load::default() };
     let mut client = server.load("bad", limits);
     let mut other = server.host.framed().unwrap();

@@ -5,20 +5,25 @@
 
 use boundary_wire::client::{Load, LogPolicy, Params};
 use scenarios::example::{World, artifact};
+use scenarios::platform::Platform;
 
-fn load(name: &str, log_policy: LogPolicy) -> Load {
-    let bytes = artifact().unwrap();
+scenarios::on_each_platform!(
+    what_an_app_says_goes_where_its_log_policy_allows,
+    the_manifest_says_how_code_pages_are_protected,
+);
+
+fn load(platform: Platform, name: &str, log_policy: LogPolicy) -> Load {
+    let bytes = artifact(platform).unwrap();
     Load { name: name.to_owned(), bytes, log_policy: Some(log_policy), ..Load::default() }
 }
 
-#[test]
-fn what_an_app_says_goes_where_its_log_policy_allows() {
+fn what_an_app_says_goes_where_its_log_policy_allows(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let world = World::new(folder.path().join("data")).unwrap();
+    let world = World::new(platform, folder.path().join("data")).unwrap();
     let host = world.start().unwrap();
     let mut client = host.framed().unwrap();
-    client.load(load("open", LogPolicy::Host)).unwrap();
-    client.load(load("quiet", LogPolicy::None)).unwrap();
+    client.load(load(platform, "open", LogPolicy::Host)).unwrap();
+    client.load(load(platform, "quiet", LogPolicy::None)).unwrap();
 
     for app in ["open", "quiet"] {
         let headlines = client.call(app, "fetch-headlines", Params::Positional(vec![])).unwrap();
@@ -34,13 +39,12 @@ fn what_an_app_says_goes_where_its_log_policy_allows() {
     assert!(!output.contains("une.xml"), "a path left the enclave: {output}");
 }
 
-#[test]
-fn the_manifest_says_how_code_pages_are_protected() {
+fn the_manifest_says_how_code_pages_are_protected(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = World::new(folder.path().join("data")).unwrap().start().unwrap();
+    let host = World::new(platform, folder.path().join("data")).unwrap().start().unwrap();
     let mut http = host.connector().http().unwrap();
     let proof = http.proof("core.platform").unwrap();
     http.peer().check_proof(&proof).unwrap();
     let leaf = format!("{:?}", proof.leaf());
-    assert!(leaf.contains("write-xor-execute") && leaf.contains("native"), "{leaf}");
+    assert!(leaf.contains("write-xor-execute") && leaf.contains(platform.name()), "{leaf}");
 }

@@ -6,9 +6,16 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use scenarios::host::{HostOptions, HostProcess};
+use scenarios::platform::Platform;
 
-fn host(folder: &tempfile::TempDir) -> HostProcess {
-    HostProcess::start(&HostOptions::development(folder.path().join("data"))).unwrap()
+scenarios::on_each_platform!(
+    curl_speaks_both_versions_of_http,
+    problems_are_told_as_problem_json,
+    openssl_gets_tls_1_3_and_no_ticket,
+);
+
+fn host(platform: Platform, folder: &tempfile::TempDir) -> HostProcess {
+    HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap()
 }
 
 fn curl(host: &HostProcess, arguments: &[&str], path: &str) -> Output {
@@ -25,10 +32,9 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-#[test]
-fn curl_speaks_both_versions_of_http() {
+fn curl_speaks_both_versions_of_http(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = host(&folder);
+    let host = host(platform, &folder);
     for (flag, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
         let output =
             curl(&host, &[flag, "--write-out", "\n%{http_version} %{http_code}"], "/.enclave/v1/health");
@@ -38,10 +44,9 @@ fn curl_speaks_both_versions_of_http() {
     }
 }
 
-#[test]
-fn problems_are_told_as_problem_json() {
+fn problems_are_told_as_problem_json(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = host(&folder);
+    let host = host(platform, &folder);
     let output = curl(&host, &["--write-out", "\n%{content_type} %{http_code}"], "/nothing/here");
     let text = text(&output);
     assert!(text.ends_with("\napplication/problem+json 404"), "{text}");
@@ -53,10 +58,9 @@ fn problems_are_told_as_problem_json() {
     }
 }
 
-#[test]
-fn openssl_gets_tls_1_3_and_no_ticket() {
+fn openssl_gets_tls_1_3_and_no_ticket(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = host(&folder);
+    let host = host(platform, &folder);
     let connect = |arguments: &[&str]| {
         let mut child = Command::new("openssl")
             .args(["s_client", "-connect", &host.address().to_string(), "-servername", "localhost"])

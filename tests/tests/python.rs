@@ -8,6 +8,12 @@ use std::process::{Command, Output};
 
 use scenarios::example;
 use scenarios::host::{HostOptions, HostProcess, workspace};
+use scenarios::platform::Platform;
+
+scenarios::on_each_platform!(
+    the_session_of_the_specification_runs_unchanged,
+    the_examples_script_prints_its_table,
+);
 
 fn python(folder: &Path, arguments: &[&str]) -> Output {
     Command::new("python3")
@@ -19,11 +25,10 @@ fn python(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// It connects to port 8443, loads with an integer array and reads each answer with a single `recv`.
-#[test]
-fn the_session_of_the_specification_runs_unchanged() {
+fn the_session_of_the_specification_runs_unchanged(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("wasm_example.cwasm"), example::artifact().unwrap()).unwrap();
-    let mut options = HostOptions::development(folder.path().join("data"));
+    std::fs::write(folder.path().join("wasm_example.cwasm"), example::artifact(platform).unwrap()).unwrap();
+    let mut options = HostOptions::development(platform, folder.path().join("data"));
     options.port = 8443;
     let host = HostProcess::start(&options).unwrap();
 
@@ -38,12 +43,11 @@ fn the_session_of_the_specification_runs_unchanged() {
     assert!(printed.contains(result), "{printed}");
 }
 
-#[test]
-fn the_examples_script_prints_its_table() {
+fn the_examples_script_prints_its_table(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
     let artifact = folder.path().join("wasm_example.cwasm");
-    std::fs::write(&artifact, example::artifact().unwrap()).unwrap();
-    let world = example::World::new(folder.path().join("data")).unwrap();
+    std::fs::write(&artifact, example::artifact(platform).unwrap()).unwrap();
+    let world = example::World::new(platform, folder.path().join("data")).unwrap();
     let host = world.start().unwrap();
 
     let script = workspace().join("examples/wasm-example/tests/test_wasm_functions.py");

@@ -6,7 +6,15 @@ use boundary_wire::client::{Load, Params};
 use enclave_os_client::{ClientError, Framed};
 use scenarios::example::compile;
 use scenarios::host::{HostOptions, HostProcess, guest};
+use scenarios::platform::Platform;
 use serde_json::{Value, json};
+
+scenarios::on_each_platform!(
+    primitives_come_back_as_they_went,
+    compounds_come_back_as_they_went,
+    bytes_are_integers_or_base64,
+    functions_are_found_by_name_or_refused_with_the_choices,
+);
 
 struct Echo {
     client: Framed,
@@ -15,11 +23,12 @@ struct Echo {
 }
 
 impl Echo {
-    fn start() -> Self {
+    fn start(platform: Platform) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let host = HostProcess::start(&HostOptions::development(folder.path().join("data"))).unwrap();
+        let host =
+            HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
         let mut client = host.framed().unwrap();
-        let bytes = compile(&guest("tests/guests/echo", "echo.wasm").unwrap()).unwrap();
+        let bytes = compile(platform, &guest("tests/guests/echo", "echo.wasm").unwrap()).unwrap();
         client.load(Load { name: "echo".to_owned(), bytes, ..Load::default() }).unwrap();
         Self { client, _host: host, _folder: folder }
     }
@@ -56,9 +65,8 @@ impl Echo {
     }
 }
 
-#[test]
-fn primitives_come_back_as_they_went() {
-    let mut echo = Echo::start();
+fn primitives_come_back_as_they_went(platform: Platform) {
+    let mut echo = Echo::start(platform);
     for value in [true, false] {
         echo.same("echo-bool", json!({"type": "bool", "value": value}));
     }
@@ -114,9 +122,8 @@ fn primitives_come_back_as_they_went() {
     echo.refused("echo-string", vec![json!({"type": "u32", "value": 1})]);
 }
 
-#[test]
-fn compounds_come_back_as_they_went() {
-    let mut echo = Echo::start();
+fn compounds_come_back_as_they_went(platform: Platform) {
+    let mut echo = Echo::start(platform);
     let twice = |echo: &mut Echo, function: &str, bare: Value| {
         let typed =
             echo.call(function, vec![bare.clone()]).unwrap_or_else(|e| panic!("{function} {bare}: {e}"));
@@ -144,9 +151,8 @@ fn compounds_come_back_as_they_went() {
     echo.refused("echo-list", vec![json!([["a"], 5])]);
 }
 
-#[test]
-fn bytes_are_integers_or_base64() {
-    let mut echo = Echo::start();
+fn bytes_are_integers_or_base64(platform: Platform) {
+    let mut echo = Echo::start(platform);
     let from_integers =
         echo.call("echo-bytes", vec![json!({"type": "bytes", "value": [0, 1, 255]})]).unwrap();
     let from_base64 = echo.call("echo-bytes", vec![json!({"type": "bytes", "value": "AAH/"})]).unwrap();
@@ -158,9 +164,8 @@ fn bytes_are_integers_or_base64() {
     assert_eq!(count["value"].as_u64().or_else(|| count["value"].as_str()?.parse().ok()), Some(100_000));
 }
 
-#[test]
-fn functions_are_found_by_name_or_refused_with_the_choices() {
-    let mut echo = Echo::start();
+fn functions_are_found_by_name_or_refused_with_the_choices(platform: Platform) {
+    let mut echo = Echo::start(platform);
     let joined = json!({"type": "string", "value": "a/2/true"});
     assert_eq!(echo.call("join", vec![json!("a"), json!(2), json!(true)]).unwrap(), joined);
     let named = json!({"first": "a", "third": true, "second": 2});

@@ -6,11 +6,18 @@ use boundary_wire::client::{Load, Params};
 use enclave_os_client::Framed;
 use scenarios::example::compile;
 use scenarios::host::{HostOptions, HostProcess, guest};
+use scenarios::platform::Platform;
 use serde_json::{Value, json};
 
+scenarios::on_each_platform!(
+    the_standard_library_finds_an_ordinary_machine,
+    files_survive_the_end_of_the_host_without_a_sync_of_their_own,
+    a_program_with_a_main_runs_and_prints,
+);
+
 /// Loads a component of `tests/guests/std-probe` under the name `app`, with fuel for a whole program.
-fn load(client: &mut Framed, file: &str) {
-    let bytes = compile(&guest("tests/guests/std-probe", file).unwrap()).unwrap();
+fn load(platform: Platform, client: &mut Framed, file: &str) {
+    let bytes = compile(platform, &guest("tests/guests/std-probe", file).unwrap()).unwrap();
     let max_fuel = Some(2_000_000_000);
     client.load(Load { name: "app".to_owned(), bytes, max_fuel, ..Load::default() }).unwrap();
 }
@@ -23,12 +30,11 @@ fn call(client: &mut Framed, function: &str, params: Value) -> Value {
     results.remove(0)["value"].take()
 }
 
-#[test]
-fn the_standard_library_finds_an_ordinary_machine() {
+fn the_standard_library_finds_an_ordinary_machine(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = HostProcess::start(&HostOptions::development(folder.path().join("data"))).unwrap();
+    let host = HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
     let mut client = host.framed().unwrap();
-    load(&mut client, "std_probe.wasm");
+    load(platform, &mut client, "std_probe.wasm");
 
     assert_eq!(call(&mut client, "exercise-files", json!([])), json!("ok"));
     assert_ne!(call(&mut client, "large-file", json!([4])), json!(0));
@@ -44,13 +50,12 @@ fn the_standard_library_finds_an_ordinary_machine() {
     assert_eq!(call(&mut client, "read", json!(["../../etc/passwd"])), json!({"err": "PermissionDenied"}));
 }
 
-#[test]
-fn files_survive_the_end_of_the_host_without_a_sync_of_their_own() {
+fn files_survive_the_end_of_the_host_without_a_sync_of_their_own(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let options = HostOptions::development(folder.path().join("data"));
+    let options = HostOptions::development(platform, folder.path().join("data"));
     let host = HostProcess::start(&options).unwrap();
     let mut client = host.framed().unwrap();
-    load(&mut client, "std_probe.wasm");
+    load(platform, &mut client, "std_probe.wasm");
     assert_eq!(call(&mut client, "make-directories", json!(["a/b"])), json!({"ok": null}));
     for (function, text) in [("write", "one "), ("append", "two "), ("append-and-sync", "three")] {
         assert_eq!(call(&mut client, function, json!(["a/b/file", text])), json!({"ok": null}));
@@ -63,12 +68,11 @@ fn files_survive_the_end_of_the_host_without_a_sync_of_their_own() {
     assert_eq!(call(&mut client, "list", json!(["."])), json!({"ok": ["a"]}));
 }
 
-#[test]
-fn a_program_with_a_main_runs_and_prints() {
+fn a_program_with_a_main_runs_and_prints(platform: Platform) {
     let folder = tempfile::tempdir().unwrap();
-    let host = HostProcess::start(&HostOptions::development(folder.path().join("data"))).unwrap();
+    let host = HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
     let mut client = host.framed().unwrap();
-    load(&mut client, "plain.wasm");
+    load(platform, &mut client, "plain.wasm");
     for _ in 0..2 {
         assert_eq!(call(&mut client, "run", json!([])), json!({"ok": null}));
     }

@@ -7,9 +7,9 @@ use crate::tool::{self, cargo, run};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The CPU the enclave runs on.
-    #[arg(long, default_value = "native", value_parser = ["native"])]
-    platform: String,
+    /// What the enclave runs on [default: the image, on hardware if there is any and emulated otherwise]
+    #[arg(long, value_parser = ["sgx", "emulated", "native"])]
+    platform: Option<String>,
     /// Leave the server running on port 8443 afterwards, with the example loaded.
     #[arg(long)]
     keep: bool,
@@ -21,7 +21,13 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     run(&mut cargo(&["build", "-p", "host-launcher"]))?;
     run(&mut cargo(&["build", "-p", "enclave-os-cli", "-p", "scenarios"]))?;
     let mut demo = std::process::Command::new(tool::target_dir().join("debug/demo"));
-    demo.current_dir(tool::root()).args(["--platform", &options.platform]);
+    demo.current_dir(tool::root());
+    if options.platform.as_deref() != Some("native") {
+        demo.env("ENCLAVE_OS_IMAGE_DIR", crate::image::for_development()?);
+    }
+    if let Some(platform) = &options.platform {
+        demo.args(["--platform", platform]);
+    }
     if options.keep {
         demo.arg("--keep");
     }

@@ -51,8 +51,28 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// The image under a development policy, with a development key, for the chores that run it. Gives its folder.
+pub(crate) fn for_development() -> Result<PathBuf> {
+    command(&Options {
+        policy: None,
+        elf: None,
+        key: None,
+        sign_later: false,
+        signature: None,
+        public_key: None,
+        out: None,
+        target_dir: std::env::var_os("ENCLAVE_OS_IMAGE_TARGET_DIR").map(PathBuf::from),
+        json: false,
+    })?;
+    Ok(default_out())
+}
+
+fn default_out() -> PathBuf {
+    tool::target_dir().join("image")
+}
+
 pub(crate) fn command(options: &Options) -> Result<()> {
-    let out = options.out.clone().unwrap_or_else(|| tool::target_dir().join("image"));
+    let out = options.out.clone().unwrap_or_else(default_out);
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     let parameters = parameters(&tool::root())?;
     let elf = match &options.elf {

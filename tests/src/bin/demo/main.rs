@@ -11,25 +11,20 @@ mod world;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use scenarios::platform::Platform;
 
 /// Loads the example component over TLS, calls its six functions, kills and restarts the host, unloads, and
 /// checks what must hold at each step.
 #[derive(Parser)]
 #[command(name = "demo")]
 struct Arguments {
-    /// The CPU the enclave runs on.
-    #[arg(long, value_enum, default_value_t = Platform::Native)]
-    platform: Platform,
+    /// What the enclave runs on [default: the image, on hardware if there is any and emulated otherwise]
+    #[arg(long, value_enum)]
+    platform: Option<Platform>,
     /// Leave the server running on port 8443 afterwards, with the example loaded.
     #[arg(long)]
     keep: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Platform {
-    /// The enclave crates in the host's process, with software keys. Protects nothing.
-    Native,
 }
 
 fn main() -> ExitCode {
@@ -43,8 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let Platform::Native = arguments.platform;
-    let world = world::World::prepare()?;
+    let world = world::World::prepare(arguments.platform.unwrap_or_else(Platform::of_the_image))?;
     let rows = story::tell(&world)?;
     report::table(&rows);
     let passed = rows.iter().filter(|row| row.passed).count();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use scenarios::example::{self, NEWS};
 use scenarios::host::{HostProcess, guest, program};
+use scenarios::platform::Platform;
 use tempfile::TempDir;
 
 use crate::report::{chapter, holds, note};
@@ -23,14 +24,14 @@ pub(crate) struct World {
 
 impl World {
     /// Builds and starts what is needed.
-    pub(crate) fn prepare() -> Result<Self> {
+    pub(crate) fn prepare(platform: Platform) -> Result<Self> {
         chapter("Prepare");
         let folder = tempfile::Builder::new().prefix("enclave-os-demo-").tempdir()?;
         let component = guest("examples/wasm-example", "wasm_example.wasm")?;
         holds("examples/wasm-example builds with `cargo build --target wasm32-wasip2`");
-        let artifact = example::compile(&component)?;
+        let artifact = example::compile(platform, &component)?;
         holds(&format!("compiled ahead of time to {} kB of native code", artifact.len() / 1000));
-        let outside = example::World::new(folder.path().join("data"))?;
+        let outside = example::World::new(platform, folder.path().join("data"))?;
         note(&format!("https://{NEWS}/ is played by a local site at {}", outside.site().address()));
         Ok(Self { folder, outside, artifact })
     }
