@@ -1,6 +1,6 @@
 //! `cargo xtask test`: what every change has to pass, in one command.
 
-use std::process::Command;
+mod long;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -9,10 +9,12 @@ use crate::tool::{self, cargo, run};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also what takes longer: Miri over the ring and the image's allocator, fuzzing of every decoder, ten
-    /// times the crash rounds.
+    /// Also what takes longer: Miri, fuzzing of every decoder, ten times the crash rounds, a soak.
     #[arg(long)]
     full: bool,
+    /// Minutes of load in the soak of `--full`, on each platform.
+    #[arg(long, default_value_t = 10, requires = "full")]
+    soak_minutes: u32,
 }
 
 pub(crate) fn command(options: &Options) -> Result<()> {
@@ -24,7 +26,9 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     model_checks()?;
     if options.full {
-        long_checks()?;
+        long::miri()?;
+        long::fuzz()?;
+        long::soak(options)?;
     }
     tests(options)
 }
@@ -45,64 +49,16 @@ fn tests(options: &Options) -> Result<()> {
     let suite = |last: &[&str]| cargo(&[runner, &["--workspace"], last].concat());
     // Scenarios run the real programs. The host is built by itself, so that it links no compiler: in a
     // build of the whole workspace the features of all its members unite.
+    let image = crate::image::for_development()?;
     let programs = tool::target_dir().join("programs");
     std::fs::create_dir_all(&programs)?;
     run(&mut cargo(&["build", "-p", "host-launcher"]))?;
-    tool::copy_program("enclave-os-host", &programs)?;
+    tool::copy_program("debug", "enclave-os-host", &programs)?;
     run(&mut suite(&["--no-run"]))?;
-    tool::copy_program("enclave-os", &programs)?;
+    tool::copy_program("debug", "enclave-os", &programs)?;
     let rounds = if options.full { "10" } else { "1" };
-    run(suite(&["--no-fail-fast"]).env("ENCLAVE_OS_BIN_DIR", &programs).env("ENCLAVE_OS_TEST_ROUNDS", rounds))
-}
-
-/// Needs the nightly toolchain with Miri, and a C++ compiler for libFuzzer.
-fn long_checks() -> Result<()> {
-    for (member, tests) in [("boundary-ring", ""), ("enclave-platform", "alloc::")] {
-        run(nightly_cargo(&["miri", "test", "-p", member, "--lib", tests])
-            .env("CARGO_TARGET_DIR", tool::target_dir().join("miri")))
-        .context("`rustup +nightly component add miri` installs what this needs")?;
-    }
-    fuzz()
-}
-
-/// Seconds that each decoder is fuzzed for.
-const FUZZ_SECONDS: u32 = 30;
-
-/// What libFuzzer needs of the compiler: where the program has been, and what it compared.
-const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -Cdebug-assertions \
-    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
-
-/// Fuzzes every decoder for a while, from its corpus. What is found lies under `target/fuzz/found`; an input
-/// that breaks a decoder belongs into its corpus.
-fn fuzz() -> Result<()> {
-    let (dir, host) = (tool::target_dir().join("fuzz"), "x86_64-unknown-linux-gnu");
-    run(nightly_cargo(&[
-        "build",
-        "--release",
-        "--manifest-path",
-        "fuzz/targets/Cargo.toml",
-        "--target",
-        host,
-    ])
-    .env("RUSTFLAGS", COVERAGE)
-    .env("CARGO_TARGET_DIR", &dir))?;
-    for corpus in std::fs::read_dir(tool::root().join("fuzz/corpus"))? {
-        let corpus = corpus?.path();
-        let Some(name) = corpus.file_name() else { continue };
-        let found = dir.join("found").join(name);
-        std::fs::create_dir_all(&found)?;
-        run(Command::new(dir.join(host).join("release").join(name))
-            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
-            .arg(format!("-artifact_prefix={}/broken-", found.display()))
-            .arg(&found)
-            .arg(&corpus))?;
-    }
-    Ok(())
-}
-
-fn nightly_cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo"]).args(arguments).current_dir(tool::root());
-    command
+    run(suite(&["--no-fail-fast"])
+        .env("ENCLAVE_OS_BIN_DIR", &programs)
+        .env("ENCLAVE_OS_IMAGE_DIR", &image)
+        .env("ENCLAVE_OS_TEST_ROUNDS", rounds))
 }

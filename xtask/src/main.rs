@@ -1,7 +1,8 @@
-//! One command for every chore: `cargo xtask check | test | demo | image | reproduce | tcb`.
+//! One command for every chore: `cargo xtask check | test | image | reproduce | tcb | demo | bench`.
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod demo;
 mod gate;
@@ -35,6 +36,8 @@ enum Chore {
     Tcb(tcb::Options),
     /// Build everything, start a host, run the six functions of the example and show what holds.
     Demo(demo::Options),
+    /// Measure: what the enclave boundary costs, or which storage engine is how fast.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Reproduce(options) => reproduce::command(&options),
         Chore::Tcb(options) => tcb::command(&options),
         Chore::Demo(options) => demo::command(&options),
+        Chore::Bench(options) => bench::command(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -52,8 +52,8 @@ pub(crate) fn answers(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// Copies a program that was just built to where later builds do not replace it.
-pub(crate) fn copy_program(name: &str, folder: &Path) -> Result<()> {
-    let built = target_dir().join("debug").join(name);
+pub(crate) fn copy_program(profile: &str, name: &str, folder: &Path) -> Result<()> {
+    let built = target_dir().join(profile).join(name);
     // A running program cannot be written over, but its name can be taken.
     drop(std::fs::remove_file(folder.join(name)));
     std::fs::copy(&built, folder.join(name)).with_context(|| format!("{} was not built", built.display()))?;

@@ -1,0 +1,156 @@
+//! What does the enclave boundary cost? The host on native against the signed image (on hardware where there is
+//! any, emulated otherwise), in one run and by turns, because machines are noisy.
+//!
+//! `cargo xtask bench boundary`. Everything is measured from a client on loopback, through TLS, so a figure
+//! is what a user sees; what the two columns differ in is the boundary.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails measures nothing")]
+
+mod report;
+
+use std::time::{Duration, Instant};
+
+use boundary_wire::client::{Load, Params};
+use enclave_os_client::Framed;
+use scenarios::example;
+use scenarios::host::{HostOptions, HostProcess};
+use scenarios::platform::Platform;
+
+use report::{Figure, Unit};
+
+/// Both hosts are measured this often, by turns.
+const ROUNDS: usize = 7;
+
+const ROUND_TRIPS: u32 = 2_000;
+const CLIENTS: usize = 8;
+const CALLS: u32 = 300;
+const SLEEPS: u32 = 20;
+/// Long enough for every thread of the enclave to be asleep.
+const SILENCE: Duration = Duration::from_millis(20);
+/// Functions of the component whose artifact is loaded: about 2 MB of native code and data.
+const FUNCTIONS: usize = 6_000;
+
+/// One platform, with what is measured on it.
+struct Subject {
+    platform: Platform,
+    host: HostProcess,
+    large: Vec<u8>,
+    _folder: tempfile::TempDir,
+}
+
+impl Subject {
+    fn start(platform: Platform) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let host =
+            HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
+        let mut client = host.framed().unwrap();
+        let bytes = example::artifact(platform).unwrap();
+        client.load(Load { name: "app".into(), bytes, ..Load::default() }).unwrap();
+        let large = large_artifact(platform);
+        Self { platform, host, large, _folder: folder }
+    }
+
+    fn client(&self) -> Framed {
+        self.host.framed().unwrap()
+    }
+}
+
+/// Its name, its unit, and how it is taken.
+type Measure = (&'static str, Unit, fn(&Subject) -> f64);
+
+fn main() {
+    // The runner of benches passes flags of its own; one of ours is read.
+    let json = std::env::args().any(|argument| argument == "--json");
+    let image = Platform::of_the_image();
+    let subjects = [Platform::Native, image].map(Subject::start);
+    let large = subjects[0].large.len();
+    let measures: [Measure; 4] = [
+        ("round trip of a ping", Unit::Microseconds, round_trip),
+        ("calls of a component per second", Unit::PerSecond, calls_per_second),
+        ("ping of a sleeping enclave", Unit::Microseconds, wake_up),
+        ("load and unload of an artifact of 2 MB", Unit::Milliseconds, load),
+    ];
+    let mut figures: Vec<Figure> = measures.iter().map(|(name, unit, _)| Figure::new(name, *unit)).collect();
+    for round in 1..=ROUNDS {
+        eprintln!("round {round} of {ROUNDS}");
+        for (figure, (.., measure)) in figures.iter_mut().zip(measures) {
+            for subject in &subjects {
+                figure.add(subject.platform, measure(subject));
+            }
+        }
+    }
+    report::print(&figures, image, large, json);
+}
+
+/// There and back on an open connection: two rings, TLS, no guest. Microseconds.
+fn round_trip(subject: &Subject) -> f64 {
+    let mut client = subject.client();
+    client.ping().unwrap();
+    let begun = Instant::now();
+    for _ in 0..ROUND_TRIPS {
+        client.ping().unwrap();
+    }
+    begun.elapsed().as_secs_f64() * 1e6 / f64::from(ROUND_TRIPS)
+}
+
+/// Calls with a fresh instance each, from several connections at once.
+fn calls_per_second(subject: &Subject) -> f64 {
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| subject.client()).collect();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| {
+                for _ in 0..CALLS {
+                    client.call("app", "hello", Params::default()).unwrap();
+                }
+            });
+        }
+    });
+    f64::from(CALLS) * CLIENTS as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// The first ping after a silence. Microseconds.
+fn wake_up(subject: &Subject) -> f64 {
+    let mut client = subject.client();
+    let mut took = Duration::ZERO;
+    for _ in 0..SLEEPS {
+        std::thread::sleep(SILENCE);
+        let begun = Instant::now();
+        client.ping().unwrap();
+        took += begun.elapsed();
+    }
+    took.as_secs_f64() * 1e6 / f64::from(SLEEPS)
+}
+
+/// Upload, approval, native code made executable, sealed and acknowledged; and erased again. Milliseconds.
+fn load(subject: &Subject) -> f64 {
+    let mut client = subject.client();
+    let bytes = subject.large.clone();
+    let begun = Instant::now();
+    client.load(Load { name: "large".into(), bytes, ..Load::default() }).unwrap();
+    assert!(client.unload("large").unwrap());
+    begun.elapsed().as_secs_f64() * 1e3
+}
+
+/// A component of many functions, compiled.
+fn large_artifact(platform: Platform) -> Vec<u8> {
+    let functions: String = (0..FUNCTIONS)
+        .map(|n| {
+            format!(
+                "(func $f{n} (param i32) (result i32) (local i32) local.get 0 i32.const {n} i32.mul local.tee 1 \
+                 i32.const {} i32.xor i32.load local.get 1 i32.add)\n",
+                n * 7
+            )
+        })
+        .collect();
+    let text = format!(
+        "(component (core module $m (memory 1) {functions} \
+         (func (export \"one\") (result i32) i32.const 1 call $f1)) \
+         (core instance $i (instantiate $m)) \
+         (func (export \"one\") (result u32) (canon lift (core func $i \"one\"))))"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("large.wasm");
+    std::fs::write(&component, wat::parse_str(text).unwrap()).unwrap();
+    example::compile(platform, &component).unwrap()
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask bench`: the measurements of the documents, repeated on this machine.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::tool::{self, cargo, run};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What to measure.
+    what: What,
+    /// Print the boundary's figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Round trips, calls, wake-ups and loads: native against emulated, by turns.
+    Boundary,
+    /// The host's storage engine against another.
+    Storage,
+}
+
+pub(crate) fn command(options: &Options) -> Result<()> {
+    match options.what {
+        What::Boundary => boundary(options.json),
+        What::Storage => {
+            run(&mut cargo(&["bench", "--profile", "dev", "-p", "benches", "--bench", "storage"]))
+        }
+    }
+}
+
+fn boundary(json: bool) -> Result<()> {
+    tool::ensure_guest_target()?;
+    let image = crate::image::for_development()?;
+    // The image is always optimised; the native enclave has to be as well.
+    run(&mut cargo(&["build", "--release", "-p", "host-launcher"]))?;
+    run(&mut cargo(&["build", "-p", "enclave-os-cli"]))?;
+    let programs = tool::target_dir().join("bench-programs");
+    std::fs::create_dir_all(&programs)?;
+    tool::copy_program("release", "enclave-os-host", &programs)?;
+    tool::copy_program("debug", "enclave-os", &programs)?;
+    let mut bench = cargo(&["bench", "--profile", "dev", "-p", "benches", "--bench", "boundary"]);
+    if json {
+        bench.args(["--", "--json"]);
+    }
+    run(bench.env("ENCLAVE_OS_BIN_DIR", &programs).env("ENCLAVE_OS_IMAGE_DIR", &image))
+}
