@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use attestation::image_manifest::{ImageManifest, ManifestError};
 use sgx_emu::{EinitError, Sigstruct};
 
 use crate::features::MissingFeatures;
@@ -19,7 +19,6 @@ pub const MAKE: &str = "cargo xtask image";
 /// Room for images far beyond ours: 64 bytes per page of heap, and content for the rest.
 const MOST_SGXS: u64 = 1 << 30;
 const MOST_MANIFEST: u64 = 1 << 20;
-const FORMAT: u32 = 1;
 
 /// A signed image, read but not measured.
 #[derive(Debug)]
@@ -28,34 +27,7 @@ pub struct ImageFiles {
     sgxs: Vec<u8>,
     sigstruct: Box<[u8; Sigstruct::LEN]>,
     signed: Sigstruct,
-    manifest: Manifest,
-}
-
-/// `NAME.json`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Manifest {
-    /// Of the manifest: 1.
-    pub format: u32,
-    /// Lower-case hex.
-    pub mrenclave: String,
-    /// Lower-case hex.
-    pub mrsigner: String,
-    /// Product id.
-    pub isv_prod_id: u16,
-    /// Security version.
-    pub isv_svn: u16,
-    /// Bytes of ELRANGE.
-    pub size: u64,
-    /// Number of TCS.
-    pub threads: u32,
-    /// Whether it is a debug enclave, whose memory can be read from outside.
-    pub debug: bool,
-    /// Processor state that the enclave uses.
-    pub xfrm: u64,
-    /// CPU features that its code uses.
-    pub cpu_features: Vec<String>,
-    /// Whether its policy is a development policy.
-    pub development: bool,
+    manifest: ImageManifest,
 }
 
 /// Why files are not an image.
@@ -95,23 +67,13 @@ pub enum FilesError {
         /// What is wrong.
         source: EinitError,
     },
-    /// `NAME.json` does not parse.
+    /// `NAME.json` is no manifest of this version.
     #[error("{path}: {source}: make the image again with `{MAKE}` of this version")]
     Manifest {
         /// The file.
         path: PathBuf,
         /// Where and what.
-        source: serde_json::Error,
-    },
-    /// Another version's manifest.
-    #[error(
-        "{path} has format {format}, this host reads format {FORMAT}: image and host are of different versions"
-    )]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        format: u32,
+        source: ManifestError,
     },
     /// The manifest describes another image.
     #[error(
@@ -160,11 +122,8 @@ impl ImageFiles {
         let signed = Sigstruct::from_bytes(&sigstruct)
             .map_err(|source| FilesError::Signature { path: sig.clone(), source })?;
         let json = beside("json");
-        let manifest: Manifest = serde_json::from_slice(&read(&json, MOST_MANIFEST)?)
+        let manifest = ImageManifest::from_json(&String::from_utf8_lossy(&read(&json, MOST_MANIFEST)?))
             .map_err(|source| FilesError::Manifest { path: json.clone(), source })?;
-        if manifest.format != FORMAT {
-            return Err(FilesError::Format { path: json, format: manifest.format });
-        }
         agree(&json, &manifest, &signed)?;
         Ok(ImageFiles { path: path.to_owned(), sgxs, sigstruct, signed, manifest })
     }
@@ -195,7 +154,7 @@ impl ImageFiles {
     }
 
     /// The description.
-    pub fn manifest(&self) -> &Manifest {
+    pub fn manifest(&self) -> &ImageManifest {
         &self.manifest
     }
 
@@ -206,13 +165,13 @@ impl ImageFiles {
     }
 }
 
-fn agree(path: &Path, manifest: &Manifest, signed: &Sigstruct) -> Result<(), FilesError> {
+fn agree(path: &Path, manifest: &ImageManifest, signed: &Sigstruct) -> Result<(), FilesError> {
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     let (flags, xfrm) = signed.attributes.split_at(8);
     let debug = word(flags) & sgx_emu::ATTRIBUTE_DEBUG != 0;
     let pairs = [
-        ("MRENCLAVE", manifest.mrenclave.clone(), hex(&signed.enclave_hash)),
-        ("MRSIGNER", manifest.mrsigner.clone(), hex(&signed.mrsigner())),
+        ("MRENCLAVE", hex(&manifest.mrenclave), hex(&signed.enclave_hash)),
+        ("MRSIGNER", hex(&manifest.mrsigner), hex(&signed.mrsigner())),
         ("ISVPRODID", manifest.isv_prod_id.to_string(), signed.isv_prod_id.to_string()),
         ("ISVSVN", manifest.isv_svn.to_string(), signed.isv_svn.to_string()),
         ("debug", manifest.debug.to_string(), debug.to_string()),
@@ -221,7 +180,6 @@ fn agree(path: &Path, manifest: &Manifest, signed: &Sigstruct) -> Result<(), Fil
     match pairs.into_iter().find(|(_, manifest, signed)| manifest != signed) {
         None => Ok(()),
         Some((what, manifest, signed)) => {
-            let manifest = manifest.escape_default().take(80).collect();
             Err(FilesError::Mixed { path: path.to_owned(), what, manifest, signed })
         }
     }
@@ -237,7 +195,7 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, FilesError> {
     Ok(bytes)
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         write!(out, "{byte:02x}").unwrap_or_default();

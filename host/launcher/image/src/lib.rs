@@ -38,7 +38,7 @@ pub use emulated::Emulated;
 pub use enter::{Entry, Exception, Registers};
 pub use exits::{Exits, Kind};
 pub use features::MissingFeatures;
-pub use files::{FilesError, ImageFiles, MAKE, Manifest};
+pub use files::{FilesError, ImageFiles, MAKE};
 
 use driver::Driver;
 
