@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["attestation", "client", "compiler", "boundary/wire"]),
     ("sdk", &["sdk"]),
     // Not part of any product: they look at everything from outside.
-    ("tests", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave"]),
+    ("tests", &["attestation", "boundary", "client", "compiler", "host", "image-tool", "sgx-emu", "enclave"]),
     ("fuzz", &["attestation", "boundary", "sgx-emu"]),
     ("benches", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave", "tests"]),
     ("xtask", &["attestation", "boundary", "client", "compiler", "host/services", "image-tool", "tests"]),

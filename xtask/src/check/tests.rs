@@ -31,7 +31,7 @@ fn house() -> TempDir {
                  license = \"AGPL-3.0-or-later\"\n[dependencies]\n{dependencies}\n"
             ),
         );
-        let allowed = matches!(path, "boundary/ring" | "host/launcher");
+        let allowed = path == "boundary/ring";
         write(root, &format!("{path}/src/lib.rs"), if allowed { "" } else { "#![forbid(unsafe_code)]\n" });
     }
     folder
