@@ -1,17 +1,19 @@
 //! What a linked program for `x86_64-fortanix-unknown-sgx` consists of, and whether it is one.
 
+mod ours;
+mod relocations;
+mod symbols;
+
 use std::ops::Range;
 
-use object::LittleEndian;
+use object::LittleEndian as LE;
 use object::elf::{self, FileHeader64};
-use object::read::elf::{Dyn, FileHeader, ProgramHeader, Rela, SectionHeader, SectionTable, Sym};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
 
 use crate::PAGE_SIZE;
-use crate::convert::POLICY_PAGE_LEN;
+use symbols::{Globals, Symbols};
 
-const LE: LittleEndian = LittleEndian;
-
-type Header = FileHeader64<LittleEndian>;
+type Header = FileHeader64<LE>;
 
 /// The version of the contract between std's entry code and this tool, from the note in the file.
 const TOOLCHAIN_VERSION: u32 = 1;
@@ -118,26 +120,6 @@ impl Segment<'_> {
     }
 }
 
-/// Addresses of what std's entry code (`entry.S` in std's sources says what each is for) and our image leave
-/// to be filled in.
-#[derive(Debug)]
-pub(crate) struct Symbols {
-    pub(crate) entry: u64,
-    pub(crate) heap_base: u64,
-    pub(crate) heap_size: u64,
-    pub(crate) rela: u64,
-    pub(crate) relacount: u64,
-    pub(crate) enclave_size: u64,
-    pub(crate) cfgdata_base: u64,
-    pub(crate) debug: u64,
-    pub(crate) text_base: u64,
-    pub(crate) text_size: u64,
-    pub(crate) eh_frm_offset: u64,
-    pub(crate) eh_frm_len: u64,
-    pub(crate) eh_frm_hdr_offset: u64,
-    pub(crate) eh_frm_hdr_len: u64,
-}
-
 /// A program, checked: everything in it lies where it says, and nothing in it needs more than an enclave does.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
@@ -163,11 +145,11 @@ impl<'a> Program<'a> {
         check_kind(header)?;
         let sections = header.sections(LE, file)?;
         check_toolchain(&sections, file)?;
-        let code = code_pool(&sections, file)?;
+        let code = ours::code_pool(&sections, file)?;
         let segments = segments(header, file, code.as_ref())?;
         let symbols = Globals::read(&sections, file)?.spliced(&segments)?;
-        let policy = policy_page(&sections, file, &segments)?;
-        let relocations = relocations(header, file, &segments)?;
+        let policy = ours::policy_page(&sections, file, &segments)?;
+        let relocations = relocations::table(header, file, &segments)?;
         let section = |name| {
             let range = section_range(&sections, name).ok_or(ElfError::MissingSection(name))?;
             let loaded = segments.iter().any(|s| s.holds(&range));
@@ -292,166 +274,7 @@ fn segments<'a>(
     Ok(segments)
 }
 
-/// The global symbols of a file.
-struct Globals<'a>(Vec<(&'a [u8], u64, u64)>);
-
-impl<'a> Globals<'a> {
-    fn read(sections: &SectionTable<'a, Header>, file: &'a [u8]) -> Result<Self, ElfError> {
-        let dynamic = sections.symbols(LE, file, elf::SHT_DYNSYM)?;
-        if let Some(symbol) = dynamic.iter().skip(1).find(|symbol| symbol.st_shndx(LE) == elf::SHN_UNDEF) {
-            let name = String::from_utf8_lossy(symbol.name(LE, dynamic.strings())?);
-            return Err(ElfError::Undefined(name.into_owned()));
-        }
-        let all = sections.symbols(LE, file, elf::SHT_SYMTAB)?;
-        let mut globals = Vec::new();
-        for symbol in all.iter() {
-            if symbol.st_bind() == elf::STB_GLOBAL && symbol.st_shndx(LE) != elf::SHN_UNDEF {
-                globals.push((symbol.name(LE, all.strings())?, symbol.st_value(LE), symbol.st_size(LE)));
-            }
-        }
-        Ok(Self(globals))
-    }
-
-    /// Address and size.
-    fn find(&self, name: &'static str) -> Result<(u64, u64), ElfError> {
-        let mut found = self.0.iter().filter(|(known, ..)| *known == name.as_bytes());
-        match (found.next(), found.next()) {
-            (Some((_, address, size)), None) => Ok((*address, *size)),
-            (None, _) => Err(ElfError::MissingSymbol(name)),
-            (Some(_), Some(_)) => Err(ElfError::SymbolTwice(name)),
-        }
-    }
-
-    fn spliced(&self, segments: &[Segment<'_>]) -> Result<Symbols, ElfError> {
-        let constant = |name, wanted| {
-            let (address, given) = self.find(name)?;
-            let in_file = in_read_only_data(segments, address, wanted);
-            if given == wanted && in_file {
-                Ok(address)
-            } else {
-                Err(ElfError::Symbol { name, given, wanted })
-            }
-        };
-        let (entry, _) = self.find("sgx_entry")?;
-        if !segments.iter().any(|s| s.executable && !s.writable && s.range().contains(&entry)) {
-            return Err(ElfError::Kind("its entry point `sgx_entry` is not in its code"));
-        }
-        Ok(Symbols {
-            entry,
-            heap_base: constant("HEAP_BASE", 8)?,
-            heap_size: constant("HEAP_SIZE", 8)?,
-            rela: constant("RELA", 8)?,
-            relacount: constant("RELACOUNT", 8)?,
-            enclave_size: constant("ENCLAVE_SIZE", 8)?,
-            cfgdata_base: constant("CFGDATA_BASE", 8)?,
-            debug: constant("DEBUG", 1)?,
-            text_base: constant("TEXT_BASE", 8)?,
-            text_size: constant("TEXT_SIZE", 8)?,
-            eh_frm_offset: constant("EH_FRM_OFFSET", 8)?,
-            eh_frm_len: constant("EH_FRM_LEN", 8)?,
-            eh_frm_hdr_offset: constant("EH_FRM_HDR_OFFSET", 8)?,
-            eh_frm_hdr_len: constant("EH_FRM_HDR_LEN", 8)?,
-        })
-    }
-}
-
 fn in_read_only_data(segments: &[Segment<'_>], address: u64, len: u64) -> bool {
     let Some(end) = address.checked_add(len) else { return false };
     segments.iter().any(|s| !s.writable && !s.executable && s.holds(&(address..end)))
-}
-
-fn code_pool(sections: &SectionTable<'_, Header>, file: &[u8]) -> Result<Option<Range<u64>>, ElfError> {
-    let Some((_, section)) = sections.section_by_name(LE, CODE_SECTION.as_bytes()) else { return Ok(None) };
-    let start = section.sh_addr(LE);
-    let range = start..start.checked_add(section.sh_size(LE)).ok_or(ElfError::CodePool("has no end"))?;
-    if section.sh_type(LE) != elf::SHT_NOBITS {
-        return Err(ElfError::CodePool("has content in the file; it must be @nobits"));
-    }
-    if range.is_empty() || !range.start.is_multiple_of(PAGE_SIZE) || !range.end.is_multiple_of(PAGE_SIZE) {
-        return Err(ElfError::CodePool("does not consist of whole pages"));
-    }
-    let globals = Globals::read(sections, file)?;
-    let bounds = globals.find("ENCLAVE_OS_CODE_START")?.0..globals.find("ENCLAVE_OS_CODE_END")?.0;
-    if bounds != range {
-        return Err(ElfError::CodePool(
-            "holds something besides the pool between ENCLAVE_OS_CODE_START and ENCLAVE_OS_CODE_END",
-        ));
-    }
-    Ok(Some(range))
-}
-
-fn policy_page(
-    sections: &SectionTable<'_, Header>,
-    file: &[u8],
-    segments: &[Segment<'_>],
-) -> Result<Option<Range<u64>>, ElfError> {
-    let Some((_, section)) = sections.section_by_name(LE, POLICY_SECTION.as_bytes()) else { return Ok(None) };
-    let (address, wanted) = (section.sh_addr(LE), POLICY_PAGE_LEN as u64);
-    let (symbol, size) = Globals::read(sections, file)?.find(POLICY_SYMBOL)?;
-    if (symbol, size, section.sh_size(LE)) != (address, wanted, wanted) || !address.is_multiple_of(PAGE_SIZE)
-    {
-        return Err(ElfError::PolicyPage("must be ENCLAVE_OS_POLICY alone: 17 whole pages"));
-    }
-    if !in_read_only_data(segments, address, wanted) {
-        return Err(ElfError::PolicyPage("must be read-only data in the file"));
-    }
-    if section.data(LE, file)?.iter().any(|&byte| byte != 0) {
-        return Err(ElfError::PolicyPage("is filled already; the linked program has zeros there"));
-    }
-    Ok(Some(address..address + wanted))
-}
-
-/// Address and length of the relocation table, all of whose entries the entry code can process.
-fn relocations(header: &Header, file: &[u8], segments: &[Segment<'_>]) -> Result<(u64, u64), ElfError> {
-    const ENTRY: u64 = size_of::<elf::Rela64<LittleEndian>>() as u64;
-    let (mut table, mut size, mut count) = (None, 0, 0);
-    for program_header in header.program_headers(LE, file)? {
-        for entry in program_header.dynamic(LE, file)?.unwrap_or_default() {
-            let value = entry.d_val(LE);
-            match entry.d_tag(LE) {
-                elf::DT_RELA => table = Some(value),
-                elf::DT_RELASZ => size = value,
-                elf::DT_RELACOUNT => count = value,
-                elf::DT_JMPREL | elf::DT_PLTREL | elf::DT_PLTRELSZ => {
-                    return Err(ElfError::Unsupported("a procedure linkage table"));
-                }
-                elf::DT_INIT | elf::DT_INIT_ARRAY | elf::DT_PREINIT_ARRAY => {
-                    return Err(ElfError::Unsupported("functions to run at start (.init)"));
-                }
-                elf::DT_FINI | elf::DT_FINI_ARRAY => {
-                    return Err(ElfError::Unsupported("functions to run at exit (.fini)"));
-                }
-                elf::DT_REL | elf::DT_RELCOUNT | elf::DT_RELR => {
-                    return Err(ElfError::Unsupported("relocations other than RELA"));
-                }
-                elf::DT_NEEDED => return Err(ElfError::Unsupported("libraries to load (DT_NEEDED)")),
-                _ => {}
-            }
-        }
-    }
-    let Some(table) = table else {
-        return if (size, count) == (0, 0) { Ok((0, 0)) } else { Err(ElfError::Kind("DT_RELA is missing")) };
-    };
-    if count.checked_mul(ENTRY) != Some(size) {
-        return Err(ElfError::Unsupported(
-            "relocations that are not relative (DT_RELASZ beyond DT_RELACOUNT)",
-        ));
-    }
-    let outside = ElfError::Kind("its relocation table is not in its read-only data");
-    let segment = segments.iter().find(|s| in_read_only_data(std::slice::from_ref(*s), table, size));
-    let entries = segment
-        .and_then(|s| s.data.get(usize::try_from(table - s.address).ok()?..))
-        .and_then(|data| object::slice_from_bytes(data, usize::try_from(count).ok()?).ok());
-    let (entries, _): (&[elf::Rela64<LittleEndian>], _) = entries.ok_or(outside)?;
-    for entry in entries {
-        let offset = entry.r_offset(LE);
-        if entry.r_type(LE, false) != elf::R_X86_64_RELATIVE || entry.r_sym(LE, false) != 0 {
-            return Err(ElfError::Relocation { offset, why: "is not relative to the enclave's base" });
-        }
-        let target = segments.iter().find(|s| s.range().contains(&offset) && s.range().end - offset >= 8);
-        if !target.is_some_and(|s| s.writable && !s.executable) {
-            return Err(ElfError::Relocation { offset, why: "does not lie in writable data" });
-        }
-    }
-    Ok((table, count))
 }

@@ -9,7 +9,8 @@ use crate::tool::{self, cargo, run};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also what takes longer: Miri, fuzzing of every decoder, ten times the crash rounds, a soak.
+    /// Also what takes longer: two builds of the image that must measure the same, Miri, fuzzing of every
+    /// decoder, ten times the crash rounds, a soak.
     #[arg(long)]
     full: bool,
     /// Minutes of load in the soak of `--full`, on each platform.
@@ -26,6 +27,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     model_checks()?;
     if options.full {
+        crate::reproduce::command(&crate::reproduce::Options::default())?;
         long::miri()?;
         long::fuzz()?;
         long::soak(options)?;

@@ -188,17 +188,23 @@ impl Build {
     /// A path of this machine in the program would be in the measurement.
     fn refuse_paths(&self, elf: &Path) -> Result<()> {
         let program = super::read(elf)?;
-        for path in [&self.root, &self.target_dir, &self.cargo_home, &self.toolchain.sysroot] {
-            let needle = format!("{}/", path.display()).into_bytes();
-            if let Some(at) = program.windows(needle.len()).position(|window| window == needle) {
-                let end = (at + 200).min(program.len());
-                let found = String::from_utf8_lossy(&program[at..end]);
-                let found: String = found.chars().take_while(|c| !c.is_control()).collect();
-                bail!("the program names a path of this machine, which another build would not: {found}");
-            }
+        let folders = [&self.root, &self.target_dir, &self.cargo_home, &self.toolchain.sysroot];
+        match folders.into_iter().find_map(|folder| named(&program, folder)) {
+            Some(found) => bail!(
+                "the program names a path of this machine, so that another would build another one: {found}"
+            ),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// What a program says from where it names something in this folder.
+fn named(program: &[u8], folder: &Path) -> Option<String> {
+    const SHOWN: usize = 200;
+    let needle = format!("{}/", folder.display()).into_bytes();
+    let at = program.windows(needle.len()).position(|window| window == needle)?;
+    let found = String::from_utf8_lossy(&program[at..program.len().min(at + SHOWN)]);
+    Some(found.chars().take_while(|c| !c.is_control()).collect())
 }
 
 /// Where cargo keeps what it has downloaded.
@@ -227,4 +233,35 @@ fn output(command: &mut Command) -> Result<String> {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_parameters_say_is_what_is_compiled_for() {
+        let parameters = super::super::parameters(&tool::root()).unwrap();
+        let flags = code_generation(&parameters);
+        assert!(flags.contains(&"-Ctarget-cpu=x86-64-v3".to_owned()), "{flags:?}");
+        let features = flags.iter().find_map(|flag| flag.strip_prefix("-Ctarget-feature=")).unwrap();
+        let features: Vec<_> = features.split(',').collect();
+        for name in parameters.target_features() {
+            assert!(features.contains(&&*format!("+{name}")), "{name} is asked of the CPU and not used");
+        }
+        assert!(features.contains(&"-lvi-load-hardening") && features.contains(&"-lvi-cfi"));
+    }
+
+    #[test]
+    fn a_path_of_this_machine_is_found_wherever_it_stands() {
+        let folder = Path::new("/home/somebody/checkout");
+        let program = b"\0panicked at /home/somebody/checkout/src/lib.rs\0more";
+        assert_eq!(named(program, folder).unwrap(), "/home/somebody/checkout/src/lib.rs");
+        assert_eq!(
+            named(&program[..program.len() - 5], folder).unwrap(),
+            "/home/somebody/checkout/src/lib.rs"
+        );
+        assert_eq!(named(b"/home/somebody/checkouts/src", folder), None);
+        assert_eq!(named(b"", folder), None);
+    }
 }

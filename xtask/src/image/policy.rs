@@ -39,3 +39,22 @@ pub(super) fn summary(policy: &ImagePolicy) -> String {
         count(policy.served_names.len(), "served name"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_a_policy_names_lie_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.toml");
+        std::fs::write(&file, "served_names = [\"a.example\"]\negress_ca = \"roots.pem\"\n").unwrap();
+        let missing = format!("{:#}", read(&file).unwrap_err());
+        assert!(missing.contains("roots.pem") && missing.contains("policy.toml"), "{missing}");
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(folder.path().join("roots.pem"), pem).unwrap();
+        let policy = read(&file).unwrap();
+        assert_eq!(summary(&policy), "0 operators, 0 code signers, 1 served name, own egress roots");
+        assert!(summary(&development()).starts_with("DEVELOPMENT, protects nothing"));
+    }
+}
