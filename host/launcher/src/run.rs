@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use boundary_wire::rpc::LogLevel;
 use host_services::log::Log;
 use host_services::network::{Listener, Resolver, raise_descriptor_limit};
-use host_services::seats::Event;
+use host_services::seats::{Event, Events};
 use host_services::station::{Control, Services};
 use host_services::storage;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -55,41 +56,69 @@ pub(crate) fn run(args: &Args) -> Result<(), HostError> {
     let (told, news) = mpsc::channel();
     watch_signals(told.clone())?;
     announce(&*platform, why.as_deref(), address, &log);
-    let mut pause = FIRST_PAUSE;
-    let ended = loop {
-        let told = told.clone();
-        let started = Instant::now();
-        let running = platform.launch(Setup {
-            data_dir: &data_dir,
-            workers: args.workers,
-            services: services.clone(),
-            listener: listener.clone(),
-            events: Box::new(move |event| drop(told.send(News::Enclave(event)))),
-        })?;
-        let ready = format!(
-            "ready: listening on {address}, platform {}, MRENCLAVE {}",
-            platform.name(),
-            hex(&running.mrenclave())
-        );
-        let (stopping, ended) = attend(running, &news, &ready, &log);
-        let Err(HostError::Stopped(reason)) = &ended else { break ended };
-        if stopping || args.no_restart || !platform.can_start_again() {
-            break ended;
-        }
-        if started.elapsed() > STEADY {
-            pause = FIRST_PAUSE;
-        }
-        let text = format!("the enclave stopped: {reason}; starting it again in {} s", pause.as_secs());
-        log.host(LogLevel::Error, &text);
-        if signalled_within(pause, &news) {
-            log.host(LogLevel::Info, "stopped");
-            break Ok(());
-        }
-        pause = (pause * 2).min(LAST_PAUSE);
-        services.control.resume();
+    let keeper = Keeper {
+        platform: &*platform,
+        restart: (!args.no_restart).then_some(FIRST_PAUSE..LAST_PAUSE),
+        told,
+        news,
+        log: &log,
+        address,
     };
+    let ended = keeper.keep(|events| {
+        services.control.resume();
+        let (services, listener) = (services.clone(), listener.clone());
+        platform.launch(Setup { data_dir: &data_dir, workers: args.workers, services, listener, events })
+    });
     log.flush();
     ended
+}
+
+/// Keeps an enclave running.
+struct Keeper<'a> {
+    platform: &'a dyn Launch,
+    /// The first and the longest pause before a crashed enclave is started again; None: it is not.
+    restart: Option<Range<Duration>>,
+    told: Sender<News>,
+    news: Receiver<News>,
+    log: &'a Log,
+    address: SocketAddr,
+}
+
+impl Keeper<'_> {
+    /// Starts an enclave, and another when it stops though nobody asked it to.
+    fn keep(
+        &self,
+        mut launch: impl FnMut(Events) -> Result<Box<dyn Running>, HostError>,
+    ) -> Result<(), HostError> {
+        let mut pause = Duration::ZERO;
+        loop {
+            let started = Instant::now();
+            let told = self.told.clone();
+            let running = launch(Box::new(move |event| drop(told.send(News::Enclave(event)))))?;
+            let ready = format!(
+                "ready: listening on {}, platform {}, MRENCLAVE {}",
+                self.address,
+                self.platform.name(),
+                hex(&running.mrenclave())
+            );
+            let (asked, ended) = attend(running, &self.news, &ready, self.log);
+            let Err(HostError::Stopped(reason)) = &ended else { return ended };
+            let Some(pauses) = self.restart.as_ref().filter(|_| self.platform.can_start_again()) else {
+                return ended;
+            };
+            if asked {
+                return ended;
+            }
+            pause = if started.elapsed() > STEADY { pauses.start } else { (pause * 2).max(pauses.start) };
+            pause = pause.min(pauses.end);
+            let text = format!("the enclave stopped: {reason}; starting it again in {pause:?}");
+            self.log.host(LogLevel::Error, &text);
+            if signalled_within(pause, &self.news) {
+                self.log.host(LogLevel::Info, "stopped");
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Whether somebody wants the host to stop within this time, while there is no enclave.
@@ -227,3 +256,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 fn system(doing: &'static str) -> impl FnOnce(io::Error) -> HostError {
     move |source| HostError::System { doing, source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,3 +148,45 @@ fn platforms_without_an_image_are_refused() {
     }
     assert_eq!(fails(host(data.path()).args(["--resolve", "nonsense"])).0, 2);
 }
+
+#[test]
+fn an_image_brings_its_own_policy() {
+    let data = tempfile::tempdir().unwrap();
+    let image = ["--image", "some.sgxs", "--policy", "mine.toml"];
+    for platform in ["emulated", "sgx", "auto"] {
+        let (code, error) = fails(host(data.path()).args(image).args(["--platform", platform]));
+        assert_eq!(code, 2, "{error}");
+        assert!(
+            error.contains("some.sgxs") && error.contains("`cargo xtask image --policy mine.toml`"),
+            "{error}"
+        );
+    }
+    let (code, error) = fails(host(data.path()).args(&image[..2]).args(["--platform", "native"]));
+    assert!(code == 2 && error.contains("--image is for the platforms sgx and emulated"), "{error}");
+}
+
+#[test]
+fn an_image_that_is_not_there_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    for platform in ["auto", "emulated"] {
+        let (code, error) = fails(host(data.path()).args(["--image", "none.sgxs", "--platform", platform]));
+        assert_eq!(code, 6, "{error}");
+        assert!(error.contains("none.sgxs") && error.contains("cargo xtask image"), "{error}");
+    }
+}
+
+#[test]
+fn the_checklist_says_what_to_do() {
+    let data = tempfile::tempdir().unwrap();
+    let checked = |more: &[&str]| host(data.path()).arg("--check-platform").args(more).output().unwrap();
+    let report = checked(&["--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(report.status.code(), Some(if json["ready"] == true { 0 } else { 6 }), "{json}");
+    for finding in json["findings"].as_array().unwrap() {
+        assert_eq!(finding["status"] == "ok", finding["advice"].is_null(), "{finding}");
+    }
+    let text = String::from_utf8(checked(&[]).stdout).unwrap();
+    assert!(text.contains("/dev/sgx_enclave") && text.contains("FSGSBASE"), "{text}");
+    assert!(!text.contains('\x1b'), "no colours where nobody sees them");
+    assert!(fs::read_dir(data.path()).unwrap().next().is_none(), "nothing was started");
+}
