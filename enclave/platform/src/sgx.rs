@@ -3,6 +3,7 @@
 //! Everything that leaves goes through `do_usercall`, in registers (`boundary_wire::start`), and everything
 //! that comes back is a claim. Keys, reports and randomness come from the CPU alone.
 
+mod calls;
 mod enclu;
 mod panic;
 
@@ -102,6 +103,7 @@ impl SgxPlatform {
         // SAFETY: the range was checked: aligned, two words, outside of the enclave. The host keeps it mapped
         // (if not, the enclave ends), and atomics may be changed by others while they are borrowed.
         let time_page = unsafe { &*time_page };
+        calls::TIME_PAGE.get_or_init(|| time_page);
         SGX2.get_or_init(|| block.sgx2);
         let kind = match block.cpu {
             Cpu::Emulated => Kind::Emulated,
