@@ -15,8 +15,7 @@ pub mod clock;
 pub mod pages;
 #[cfg(any(target_env = "sgx", test))]
 mod random;
-#[cfg(any(target_env = "sgx", test))]
-mod ranges;
+pub mod ranges;
 #[cfg(target_env = "sgx")]
 pub mod sgx;
 #[cfg(any(target_env = "sgx", test))]

@@ -12,18 +12,18 @@ use boundary_ring::{MAX_DATA, MIN_DATA, RING_HEADER};
 use boundary_wire::start::{Channel, MAX_WORDS, MIN_WORDS, StartBlock};
 
 /// Bytes of the time page that are used: two words.
-pub(crate) const TIME_BYTES: u64 = 16;
+pub const TIME_BYTES: u64 = 16;
 /// Rings are aligned to a cache line.
 const LINE: u64 = 64;
 const WORD: u64 = 8;
 
 /// The enclave's own addresses (SDM, ELRANGE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Elrange {
+pub struct Elrange {
     /// First address.
-    pub(crate) base: u64,
+    pub base: u64,
     /// Bytes.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 impl Elrange {
@@ -35,7 +35,7 @@ impl Elrange {
 
 /// What a range is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// The start block.
     StartBlock,
     /// The host's clocks.
@@ -59,7 +59,7 @@ impl fmt::Display for Purpose {
 
 /// A range that the enclave will not use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RangeError {
+pub enum RangeError {
     /// At address 0.
     #[error("the host gave no address for {0}")]
     Null(Purpose),
@@ -119,7 +119,7 @@ pub(crate) enum RangeError {
 ///
 /// # Errors
 /// [`RangeError`]; an impossible number of words is [`RangeError::Size`].
-pub(crate) fn check_start(elrange: Elrange, address: u64, words: u64) -> Result<Range<u64>, RangeError> {
+pub fn check_start(elrange: Elrange, address: u64, words: u64) -> Result<Range<u64>, RangeError> {
     let range = HostRange {
         purpose: Purpose::StartBlock,
         address,
@@ -135,11 +135,7 @@ pub(crate) fn check_start(elrange: Elrange, address: u64, words: u64) -> Result<
 ///
 /// # Errors
 /// [`RangeError`]: the first range found wrong.
-pub(crate) fn check_block(
-    elrange: Elrange,
-    start: &Range<u64>,
-    block: &StartBlock,
-) -> Result<(), RangeError> {
+pub fn check_block(elrange: Elrange, start: &Range<u64>, block: &StartBlock) -> Result<(), RangeError> {
     let time = HostRange {
         purpose: Purpose::TimePage,
         address: block.time_page,

@@ -10,7 +10,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use enclave_platform::pages::{self, PAGE, PageError, PageTable, Permissions};
+use enclave_platform::pages::{self, PAGE, PageError, Permissions};
 use enclave_platform::sgx::{OwnPages, page_table};
 
 /// Bytes of the section: a component of 40 MB beside two others of that size.
