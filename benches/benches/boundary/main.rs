@@ -10,7 +10,7 @@ mod report;
 
 use std::time::{Duration, Instant};
 
-use boundary_wire::client::{Load, Params};
+use boundary_wire::client::{Call, Command, Envelope, Load, Params, Reply, Request};
 use enclave_os_client::Framed;
 use scenarios::example;
 use scenarios::host::{HostOptions, HostProcess};
@@ -22,8 +22,12 @@ use report::{Figure, Unit};
 const ROUNDS: usize = 7;
 
 const ROUND_TRIPS: u32 = 2_000;
-const CLIENTS: usize = 8;
-const CALLS: u32 = 300;
+const CLIENTS: usize = 4;
+/// Requests that a client sends before it reads their answers, so that little of the time is its own.
+const BURST: u32 = 50;
+const BURSTS: u32 = 10;
+/// Workers that are compared with one.
+const WORKERS: u16 = 2;
 const SLEEPS: u32 = 20;
 /// Long enough for every thread of the enclave to be asleep.
 const SILENCE: Duration = Duration::from_millis(20);
@@ -64,9 +68,12 @@ fn main() {
     let image = Platform::of_the_image();
     let subjects = [Platform::Native, image].map(Subject::start);
     let large = subjects[0].large.len();
-    let measures: [Measure; 4] = [
+    let measures: [Measure; 5] = [
         ("round trip of a ping", Unit::Microseconds, round_trip),
-        ("calls of a component per second", Unit::PerSecond, calls_per_second),
+        ("calls of a component per second", Unit::PerSecond, |subject| calls_per_second(&subject.host)),
+        ("calls per second of two workers over one", Unit::Times, |subject| {
+            calls_per_second(&subject.host) / calls_per_second(&subject.alone)
+        }),
         ("ping of a sleeping enclave", Unit::Microseconds, wake_up),
         ("load and unload of an artifact of 2 MB", Unit::Milliseconds, load),
     ];
@@ -94,19 +101,25 @@ fn round_trip(subject: &Subject) -> f64 {
 }
 
 /// Calls with a fresh instance each, from several connections at once.
-fn calls_per_second(subject: &Subject) -> f64 {
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| subject.client()).collect();
+fn calls_per_second(host: &HostProcess) -> f64 {
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| host.framed().unwrap()).collect();
+    let call = Call { app: "app".into(), function: "hello".into(), params: Params::default() };
+    let request = Request::Envelope(Envelope { auth: None, command: Command::Call(call) });
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for client in &mut clients {
             scope.spawn(|| {
-                for _ in 0..CALLS {
-                    client.call("app", "hello", Params::default()).unwrap();
+                for _ in 0..BURSTS {
+                    (0..BURST).for_each(|_| client.send(&request).unwrap());
+                    for _ in 0..BURST {
+                        let reply = client.receive().unwrap();
+                        assert!(!matches!(reply, Reply::Error(_)), "{reply:?}");
+                    }
                 }
             });
         }
     });
-    f64::from(CALLS) * CLIENTS as f64 / begun.elapsed().as_secs_f64()
+    f64::from(BURST * BURSTS) * CLIENTS as f64 / begun.elapsed().as_secs_f64()
 }
 
 /// The first ping after a silence. Microseconds.

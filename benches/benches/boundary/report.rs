@@ -11,6 +11,7 @@ pub(crate) enum Unit {
     Microseconds,
     Milliseconds,
     PerSecond,
+    Times,
 }
 
 impl Unit {
@@ -19,6 +20,7 @@ impl Unit {
             Self::Microseconds => "µs",
             Self::Milliseconds => "ms",
             Self::PerSecond => "/s",
+            Self::Times => "×",
         }
     }
 }
@@ -73,7 +75,7 @@ pub(crate) fn print(figures: &[Figure], image: Platform, large: usize, as_json: 
         for (name, [least, median, most]) in [("native", native), (image_name, image)] {
             let bar = "█".repeat(((median / longest * BAR as f64) as usize).max(1));
             let unit = figure.unit.name();
-            println!("  {name:<9}{bar:<BAR$} {median:>10.1} {unit}  ({least:.1} to {most:.1})");
+            println!("  {name:<9}{bar:<BAR$} {median:>10.2} {unit}  ({least:.2} to {most:.2})");
         }
         println!("  {image_name} / native = {:.2}", image[1] / native[1]);
     }

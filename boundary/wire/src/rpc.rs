@@ -18,7 +18,7 @@ pub type Key = [u8; 32];
 /// Most bytes of a record's value.
 pub const MAX_RECORD: usize = 256 * 1024;
 /// Most bytes of an encoded request. A batch is the only large one.
-pub const MAX_REQUEST: usize = 64 * 1024 * 1024;
+pub const MAX_REQUEST: usize = 80 * 1024 * 1024;
 /// Most bytes of an encoded response. A page is the only large one, and holds any one record.
 pub const MAX_RESPONSE: usize = 1024 * 1024;
 /// Bytes that a record costs in a page or a batch beside its value.

@@ -48,6 +48,6 @@ pub const MAX_KEY: usize = 4096;
 /// Most bytes of a record's value. Callers cut what is longer.
 pub const MAX_VALUE: usize = 128 * 1024;
 /// Most bytes that one batch asks of the host, sealed: its values, and 37 bytes for each change.
-pub const MAX_BATCH: usize = 60 * 1024 * 1024;
+pub const MAX_BATCH: usize = 76 * 1024 * 1024;
 /// Most records of a namespace: all of them can be erased in the batch that stores the largest artifact.
 pub const MAX_RECORDS: u64 = 300_000;

@@ -16,9 +16,9 @@ fn the_file_of_our_image_is_read() {
 #[test]
 fn impossible_values_are_refused_by_name() {
     for (line, wrong, named) in [
-        ("heap = 0x4000_0000", "heap = 0x4000_0001", "heap"),
-        ("heap = 0x4000_0000", "heap = 4096", "heap"),
-        ("heap = 0x4000_0000", "heap = 0x10_0000_1000", "heap"),
+        ("heap = 0x5000_0000", "heap = 0x4000_0001", "heap"),
+        ("heap = 0x5000_0000", "heap = 4096", "heap"),
+        ("heap = 0x5000_0000", "heap = 0x10_0000_1000", "heap"),
         ("stack = 0x10_0000", "stack = 4096", "stack"),
         ("threads = 33", "threads = 0", "threads"),
         ("threads = 33", "threads = 1025", "threads"),

@@ -230,7 +230,7 @@ fn what_can_be_stored_can_be_erased_in_one_batch() {
     assert_eq!(Quota::in_force(Some(&asked)), Quota { records: MAX_RECORDS, bytes: 7 });
     assert_eq!(Quota::in_force(None).records, MAX_RECORDS);
     // 37 bytes for each removal, beside the largest artifact that the registry takes.
-    assert!(MAX_RECORDS as usize * 37 + 48 * 1024 * 1024 < MAX_BATCH);
+    assert!(MAX_RECORDS as usize * 37 + 64 * 1024 * 1024 < MAX_BATCH);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::hex;
 use crate::refusal::Refusal;
 
 /// The largest artifact that one batch takes, records around it included.
-pub(crate) const MAX_ARTIFACT: usize = 48 * 1024 * 1024;
+pub(crate) const MAX_ARTIFACT: usize = 64 * 1024 * 1024;
 
 const CA: &[u8] = b"ca";
 const APPS: &[u8] = b"apps";
