@@ -30,6 +30,7 @@ fn first_boot(world: &World) -> Result<Records> {
     chapter("Start");
     let host = world.host()?;
     note(host.ready_line());
+    note("under a development policy: whoever reaches the port may load code, and nothing is protected");
     let mut client = host.framed()?;
     ensure!(client.list()?.is_empty(), "a fresh enclave lists apps");
     holds("a fresh enclave has no apps");
