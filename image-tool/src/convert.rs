@@ -15,6 +15,10 @@ pub const POLICY_PAGE_LEN: usize = 17 * PAGE_SIZE as usize;
 /// The longest policy: [`attestation::image_policy::MAX_PAGE`].
 const POLICY_MAX: usize = attestation::image_policy::MAX_PAGE;
 
+/// Offsets in an ELF header: e_shoff, and e_shnum with e_shstrndx.
+const E_SHOFF: u64 = 0x28;
+const E_SHNUM: u64 = 0x3c;
+
 /// INT3: what is left where the file had code for an ordinary process.
 const TRAP: u8 = 0xcc;
 
@@ -109,6 +113,11 @@ fn splices(
     let mut splices: Vec<_> =
         words.map(|(address, word)| Splice { address, bytes: word.to_le_bytes().to_vec() }).into();
     splices.push(Splice { address: symbols.debug, bytes: vec![parameters.debug.into()] });
+    if let Some(header) = program.header {
+        // What describes the sections is not loaded, and where it lies depends on names that are not measured.
+        splices.push(Splice { address: header + E_SHOFF, bytes: vec![0; 8] });
+        splices.push(Splice { address: header + E_SHNUM, bytes: vec![0; 4] });
+    }
     if let Some(outside) = &program.text_no_sgx {
         let len = usize::try_from(length(outside)).map_err(|_| ConvertError::TooLarge)?;
         splices.push(Splice { address: outside.start, bytes: vec![TRAP; len] });

@@ -15,6 +15,8 @@ use symbols::{Globals, Symbols};
 
 type Header = FileHeader64<LE>;
 
+const HEADER_LEN: usize = size_of::<Header>();
+
 /// The version of the contract between std's entry code and this tool, from the note in the file.
 const TOOLCHAIN_VERSION: u32 = 1;
 const NOTE_SECTION: &str = ".note.x86_64-fortanix-unknown-sgx";
@@ -131,6 +133,8 @@ pub(crate) struct Program<'a> {
     pub(crate) text: Range<u64>,
     pub(crate) eh_frame: Range<u64>,
     pub(crate) eh_frame_hdr: Range<u64>,
+    /// Where the file's header is loaded, if it is.
+    pub(crate) header: Option<u64>,
     /// What runs when the file is started as an ordinary program.
     pub(crate) text_no_sgx: Option<Range<u64>>,
     /// The code pool: whole pages, a segment of its own.
@@ -160,6 +164,7 @@ impl<'a> Program<'a> {
             other => Some(other?),
         };
         Ok(Self {
+            header: segments.iter().find(|s| s.data.starts_with(&file[..HEADER_LEN])).map(|s| s.address),
             symbols,
             relocations,
             text: section(".text")?,

@@ -186,6 +186,29 @@ fn the_same_input_gives_the_same_bytes() {
     assert_eq!(make(), make());
 }
 
+/// A compiler names internal functions by where it ran; what is loaded does not say so.
+#[test]
+fn names_of_what_is_inside_are_not_measured() {
+    let one = Program::default();
+    let mut other = one.clone();
+    let symbol = Symbol { name: "internal.llvm.10297293262858266307", address: TEXT, size: 8, global: false };
+    other.symbols.push(symbol);
+    let [one, other] = [one, other].map(|program| {
+        let elf = program.link();
+        (elf[..64].to_vec(), convert(&elf, &parameters(), b"").unwrap())
+    });
+    assert_ne!(one.0, other.0, "the header says where the section headers are");
+    assert_eq!(one.1, other.1);
+    let (_, _, pages) = pages(&one.1.sgxs);
+    assert_eq!(word(&pages, 0x28), 0, "e_shoff");
+    assert_eq!(word(&pages, 0x38), word(&pages, 0x38) & 0xffff_ffff, "e_shnum, e_shstrndx");
+    assert_eq!(
+        page(&pages, 0).content.as_ref().unwrap()[..0x28],
+        one.0[..0x28],
+        "the rest of it is as it was"
+    );
+}
+
 /// Each parameter that is in the pages changes the measurement.
 #[test]
 fn parameters_are_measured() {

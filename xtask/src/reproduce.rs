@@ -59,18 +59,23 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let parameters = image::parameters(&tool::root())?;
     let base = tool::target_dir().join("reproduce");
     remove(&base)?;
-    let mut built = Vec::new();
-    for (n, surroundings) in BUILDERS.iter().enumerate() {
+    // Both copies are taken before either is built: a build takes minutes, in which somebody may go on working.
+    let prepare = |surroundings: &'static Surroundings| {
         let place = base.join(surroundings.place);
-        eprintln!("build {} of {}: in {}, as {}", n + 1, BUILDERS.len(), place.display(), surroundings.user);
-        let build =
-            prepare(&place, surroundings, Build::of_this_checkout(&parameters, place.join("target"))?)?;
+        let build = Build::of_this_checkout(&parameters, place.join("target"))?;
+        Ok((surroundings, prepare(&place, surroundings, build)?))
+    };
+    let builds = BUILDERS.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+    let mut built = Vec::new();
+    for (surroundings, build) in builds {
+        let Surroundings { user, .. } = surroundings;
+        eprintln!("build {} of {}, as {user}: {}", built.len() + 1, BUILDERS.len(), build.root.display());
         let elf = image::read(&build.run()?)?;
         let (image, _) = image::laid_out(&elf, &parameters, options.policy.as_deref())?;
         let mrenclave = image_tool::mrenclave(&image.sgxs)?;
-        println!("MRENCLAVE {} ({})", hex(&mrenclave), surroundings.user);
+        println!("MRENCLAVE {} ({user})", hex(&mrenclave));
         if !options.keep {
-            remove(&place)?;
+            remove(&base.join(surroundings.place))?;
         }
         built.push((mrenclave, elf));
     }
