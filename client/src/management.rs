@@ -16,7 +16,7 @@ const BASE: &str = "/.enclave/v1";
 /// What a server says of itself when it is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub struct Ready {
-    /// `ready`.
+    /// `ready`, or `degraded`: some threads of the enclave are not run by their host (`absent` in `more`).
     pub status: String,
     /// `sgx`, `emulated` or `native`.
     pub platform: String,

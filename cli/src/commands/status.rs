@@ -40,7 +40,7 @@ pub(crate) fn run(session: &Session) -> Result<(), Failure> {
         }));
         return Ok(());
     }
-    output::done("ready", &ready.platform);
+    output::done(&ready.status, &ready.platform);
     output::field("target", &format!("{} (engine {})", ready.target, ready.engine_version));
     for (name, value) in &ready.more {
         let text = match value {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// From the accepted connection to the end of the TLS handshake.
 pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// For every thread of the enclave to come by once, when somebody asks whether all do.
+pub(crate) const ROLL_CALL_TIME: Duration = Duration::from_secs(2);
 /// Handshakes under way per worker; further connections wait for the host to be asked.
 pub(crate) const HANDSHAKES: usize = 256;
 /// From the handshake to the first byte, and between requests.

@@ -16,6 +16,7 @@ use crate::calls::Reply;
 use crate::connection::Connection;
 use crate::error::{DialError, RpcError};
 use crate::reactor::Reactor;
+use crate::roll::Roll;
 use crate::timer::{Sleep, Timers};
 use crate::wait_list::Place;
 use crate::wake::ThreadBell;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     /// Weak, because the executor's tasks hold handles.
     pub(crate) executor: Weak<Executor<'static>>,
     pub(crate) reactor: Mutex<Reactor>,
+    pub(crate) roll: Arc<Roll>,
 }
 
 impl Shared {

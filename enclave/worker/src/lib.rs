@@ -49,6 +49,7 @@ mod hyper_rt;
 mod log;
 mod reactor;
 mod recv;
+mod roll;
 mod streams;
 mod timer;
 mod wait_list;

@@ -16,6 +16,7 @@ use enclave_platform::{Notified, Notify, Platform, ThreadIndex};
 use crate::error::{HostMisbehaved, WorkerError};
 use crate::handle::{Handle, Shared};
 use crate::reactor::{Reactor, Share};
+use crate::roll::Roll;
 use crate::timer::Timers;
 use crate::wake::ThreadBell;
 
@@ -53,12 +54,13 @@ impl Room {
     }
 }
 
-/// What the threads of one enclave share: their bells.
+/// What the threads of one enclave share: their bells, and who of them still comes by.
 pub struct Workers {
     platform: Arc<dyn Platform>,
     clock: Arc<Clock>,
     room: Room,
     bells: Vec<Arc<ThreadBell>>,
+    roll: Arc<Roll>,
     started: Mutex<Started>,
 }
 
@@ -71,8 +73,9 @@ struct Started {
 impl Workers {
     /// An enclave of `threads` threads, the control thread included.
     pub fn new(platform: Arc<dyn Platform>, clock: Arc<Clock>, threads: u16, room: Room) -> Arc<Self> {
-        let bells = (0..threads).map(|i| ThreadBell::new(platform.clone(), ThreadIndex(i))).collect();
-        Arc::new(Workers { platform, clock, room, bells, started: Mutex::default() })
+        let bells: Vec<_> = (0..threads).map(|i| ThreadBell::new(platform.clone(), ThreadIndex(i))).collect();
+        let roll = Roll::new(&bells);
+        Arc::new(Workers { platform, clock, room, bells, roll, started: Mutex::default() })
     }
 
     /// Asks all workers, those that start later too, to stop within `grace`: see [`Handle::draining`].
@@ -137,6 +140,7 @@ impl Worker {
             timers: Timers::new(workers.clock.clone(), bell),
             executor: Arc::downgrade(&executor),
             reactor: Mutex::new(Reactor::new(output, workers.room.share(workers.bells.len()))),
+            roll: workers.roll.clone(),
         });
         let mut started = workers.started();
         match started.draining {
@@ -160,6 +164,7 @@ impl Worker {
         let (mut rounds, mut asked_to_stop) = (0, false);
         loop {
             self.shared.bell.bell.take();
+            self.shared.roll.here(self.shared.index);
             self.receive();
             if asked_to_stop {
                 // Behind the frames, because a `Drain` among them says how long.
@@ -264,6 +269,7 @@ impl Worker {
     fn end(self) -> Ended {
         let Worker { shared, executor, .. } = self;
         drop(executor);
+        shared.roll.over(shared.index);
         // Resets of the connections that the tasks held, as far as the ring takes them.
         let failure = shared.with_quietly(|reactor, wakes| {
             reactor.flush(wakes);

@@ -174,6 +174,53 @@ fn a_task_given_to_a_sleeping_worker_runs() {
     assert!(started.elapsed() < LONG, "the worker slept over a task");
 }
 
+/// A host may enter a thread never, once and never again, or end its channel. The others find out, and say who.
+#[test]
+fn a_thread_that_never_comes_back_is_absent() {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    // Thread 0 asks, 1 is fine, 2 is never entered.
+    let enclave = Enclave::new(3);
+    let ((asking, _host_asking), (fine, _host_fine)) = (enclave.worker(0), enclave.worker(1));
+    let handle = asking.handle();
+    let (mut stop, mut stopped) = queue::mailbox::<()>(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || fine.run(async move { assert_eq!(stopped.next().await, Some(())) }));
+        asking.run(async move {
+            assert_eq!(handle.absent(PATIENCE).await, [ThreadIndex(2)]);
+            // It owes the answer already: nobody waits for it again.
+            let again = handle.absent(PATIENCE);
+            assert_eq!(future::poll_once(again).await, Some(vec![ThreadIndex(2)]));
+            stop.try_send(()).unwrap();
+            // One that has ended is absent too; how soon that shows is the scheduler's.
+            while handle.absent(PATIENCE).await != [ThreadIndex(1), ThreadIndex(2)] {
+                handle.sleep(Duration::from_millis(1)).await;
+            }
+        });
+    });
+}
+
+/// Threads that sleep with nothing to do are woken by the question, and not by each one.
+#[test]
+fn asking_wakes_sleepers_once_in_a_while() {
+    let enclave = Enclave::new(2);
+    let ((asking, _host_asking), (idle, _host_idle)) = (enclave.worker(0), enclave.worker(1));
+    let handle = asking.handle();
+    let (mut stop, mut stopped) = queue::mailbox::<()>(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || idle.run(async move { assert_eq!(stopped.next().await, Some(())) }));
+        let platform = enclave.platform.clone();
+        asking.run(async move {
+            for _ in 0..1000 {
+                assert!(handle.absent(LONG).await.is_empty());
+            }
+            let (waits, seconds) =
+                (platform.waits.load(Ordering::Relaxed), platform.started.elapsed().as_secs());
+            assert!(waits < 20 + 10 * seconds, "{waits} sleeps in {seconds} s");
+            stop.try_send(()).unwrap();
+        });
+    });
+}
+
 /// A timer that becomes the earliest one while the worker sleeps on a later one.
 #[test]
 fn timers_end_sleeps() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use boundary_wire::client::{Call, Load, Params, Reply, encode_text};
 use enclave_access::{Operation, decide};
+use enclave_platform::ThreadIndex;
 use enclave_ratls::Scope;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, Uri, Version};
@@ -171,7 +172,7 @@ async fn operate(
         }
         Route::Ready => {
             decide(&session.services.policy, Operation::Health, auth)?;
-            Ok(ready(session))
+            Ok(ready(session).await)
         }
         Route::Manifest => manifest(session, auth),
         Route::Proof => proof(session, name, auth),
@@ -220,12 +221,17 @@ fn params(bytes: &[u8]) -> Result<Params, Refusal> {
     })
 }
 
-fn ready(session: &Session) -> Response {
+async fn ready(session: &Session) -> Response {
+    let absent = session.handle.absent(limits::ROLL_CALL_TIME).await;
     let services = &session.services;
     let info = &services.info;
     let draining = session.handle.is_draining();
     let mut document = json!({
-        "status": if draining { "draining" } else { "ready" },
+        "status": match (draining, absent.is_empty()) {
+            (true, _) => "draining",
+            (false, false) => "degraded",
+            (false, true) => "ready",
+        },
         "version": info.version,
         "platform": info.platform.name(),
         "target": info.target,
@@ -243,6 +249,11 @@ fn ready(session: &Session) -> Response {
             let names = apps.iter().filter(|(_, entry)| wanted(&entry.state)).map(|(name, _)| name.clone());
             serde_json::Value::from(names.collect::<Vec<_>>())
         };
+        let named = |thread: &ThreadIndex| match thread.0 {
+            worker if worker < info.workers => format!("worker-{worker}"),
+            _ => "control".to_owned(),
+        };
+        members.insert("absent".into(), absent.iter().map(named).collect());
         members.insert("apps".into(), apps.len().into());
         members.insert("locked".into(), of(|state| matches!(state, catalog::State::Locked)));
         members.insert("damaged".into(), of(|state| matches!(state, catalog::State::Damaged(_))));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 mod hostile;
+mod lost;
 mod support;
 mod untaken;
 

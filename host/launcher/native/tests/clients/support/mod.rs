@@ -8,11 +8,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use attestation::image_policy::ImagePolicy;
+use boundary_ring::ChannelMemory;
 use host_services::log::{Format, Log};
 use host_services::network::{Listener, Resolver};
 use host_services::station::{Control, Services};
 use host_services::storage;
-use launcher_native::{Event, Native};
+use launcher_native::{Event, Events, Native, NativePlatform};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
@@ -21,7 +22,7 @@ use sgx_emu::SoftwareCpu;
 
 /// A running enclave.
 pub(crate) struct Host {
-    native: Native,
+    native: Option<Native>,
     pub(crate) address: SocketAddr,
     events: Receiver<Event>,
 }
@@ -33,31 +34,31 @@ impl Host {
     }
 
     pub(crate) fn start_with(dir: &Path, policy: ImagePolicy) -> Host {
-        let services = Services {
-            storage: storage::open(dir).unwrap(),
-            quoting: None,
-            log: Log::to_stderr(Format::Text).unwrap(),
-            resolver: Resolver::start(Vec::new()).unwrap(),
-            control: Control::new(10_000),
-        };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.address().unwrap();
         let (told, events) = channel();
         let cpu = SoftwareCpu::open(&dir.join("cpu")).unwrap();
         let page = policy.to_page().unwrap();
         let tell = Box::new(move |event| drop(told.send(event)));
-        let native = Native::start(cpu, page, 2, Arc::new(services), listener, tell).unwrap();
-        let host = Host { native, address, events };
+        let native = Native::start(cpu, page, 2, services(dir), listener, tell).unwrap();
+        let host = Host { native: Some(native), address, events };
         match host.events.recv_timeout(Duration::from_secs(60)).unwrap() {
             Event::Serving => host,
             other => panic!("{other:?}"),
         }
     }
 
+    /// One whose threads the test runs itself.
+    pub(crate) fn at(address: SocketAddr, events: Receiver<Event>) -> Host {
+        Host { native: None, address, events }
+    }
+
     /// Ends it in order.
     pub(crate) fn stop(self) {
-        self.native.shutdown(Duration::from_secs(5));
-        self.native.join();
+        if let Some(native) = self.native {
+            native.shutdown(Duration::from_secs(5));
+            native.join();
+        }
         for event in self.events.try_iter() {
             assert!(matches!(event, Event::Ended { result: Ok(()), .. }), "{event:?}");
         }
@@ -103,6 +104,31 @@ impl Host {
         let mut tls = self.tls(server_name, &["http/1.1"]);
         request(&mut tls, method, target, headers, body)
     }
+}
+
+fn services(dir: &Path) -> Arc<Services> {
+    Arc::new(Services {
+        storage: storage::open(dir).unwrap(),
+        quoting: None,
+        log: Log::to_stderr(Format::Text).unwrap(),
+        resolver: Resolver::start(Vec::new()).unwrap(),
+        control: Control::new(10_000),
+    })
+}
+
+/// What an enclave is made of, for a test that runs its threads itself: with a development policy.
+pub(crate) fn parts(
+    dir: &Path,
+    workers: u16,
+    events: Events,
+) -> (Arc<NativePlatform>, Vec<ChannelMemory>, SocketAddr) {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address().unwrap();
+    let cpu = SoftwareCpu::open(&dir.join("cpu")).unwrap();
+    let page = ImagePolicy { development: true, ..ImagePolicy::default() }.to_page().unwrap();
+    let (platform, channels) =
+        NativePlatform::new(cpu, page, workers, services(dir), listener, events).unwrap();
+    (platform, channels, address)
 }
 
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
