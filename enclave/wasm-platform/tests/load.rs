@@ -46,7 +46,7 @@ fn stock(artifact: &[u8]) -> Vec<u8> {
 
 fn add(component: &Component) -> u32 {
     let mut store = Store::new(component.engine(), ());
-    store.set_fuel(10_000).unwrap();
+    store.set_fuel(10_000_000).unwrap();
     block_on(async {
         let instance =
             Linker::new(component.engine()).instantiate_async(&mut store, component).await.unwrap();
