@@ -29,6 +29,8 @@ pub struct HostOptions {
     pub data_dir: PathBuf,
     /// The text of its policy file: read by the host on native, measured into the image otherwise.
     pub policy: String,
+    /// Another image than that with this policy.
+    pub image: Option<PathBuf>,
     /// The port; 0 takes a free one.
     pub port: u16,
     /// More arguments, as typed.
@@ -43,6 +45,7 @@ impl HostOptions {
             platform,
             data_dir: data_dir.into(),
             policy: "development = true\n".to_owned(),
+            image: None,
             port: 0,
             arguments: vec!["--workers".to_owned(), "2".to_owned()],
         }
@@ -59,7 +62,11 @@ impl HostOptions {
                 Ok(["--policy".into(), policy.into()])
             }
             Platform::Emulated | Platform::Sgx => {
-                Ok(["--image".into(), image::with_policy(&self.policy)?.into()])
+                let image = match &self.image {
+                    Some(image) => image.clone(),
+                    None => image::with_policy(&self.policy)?,
+                };
+                Ok(["--image".into(), image.into()])
             }
         }
     }
