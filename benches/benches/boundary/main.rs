@@ -38,6 +38,8 @@ const FUNCTIONS: usize = 6_000;
 struct Subject {
     platform: Platform,
     host: HostProcess,
+    /// The same with one worker.
+    alone: HostProcess,
     large: Vec<u8>,
     _folder: tempfile::TempDir,
 }
@@ -45,13 +47,18 @@ struct Subject {
 impl Subject {
     fn start(platform: Platform) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let host =
-            HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
-        let mut client = host.framed().unwrap();
         let bytes = example::artifact(platform).unwrap();
-        client.load(Load { name: "app".into(), bytes, ..Load::default() }).unwrap();
+        let start = |workers: u16| {
+            let mut options = HostOptions::development(platform, folder.path().join(workers.to_string()));
+            options.arguments = vec!["--workers".to_owned(), workers.to_string()];
+            let host = HostProcess::start(&options).unwrap();
+            let load = Load { name: "app".into(), bytes: bytes.clone(), ..Load::default() };
+            host.framed().unwrap().load(load).unwrap();
+            host
+        };
+        let (host, alone) = (start(WORKERS), start(1));
         let large = large_artifact(platform);
-        Self { platform, host, large, _folder: folder }
+        Self { platform, host, alone, large, _folder: folder }
     }
 
     fn client(&self) -> Framed {
