@@ -78,9 +78,14 @@ impl CodePool {
         self.region.protection()
     }
 
-    /// Copies `artifact` into a piece of its own, and zeros behind it. The bytes stay writable until the engine publishes
-    /// them, and stay where they are until it unpublishes them or the ticket is given up.
-    pub(crate) fn take(&self, artifact: &[u8]) -> Result<(Ticket, NonNull<[u8]>), OutOfCode> {
+    /// Copies `artifact` into a piece of its own, and zeros behind it; `change` may change the copy. The bytes
+    /// stay writable until the engine publishes them, and stay where they are until it unpublishes them or the
+    /// ticket is given up.
+    pub(crate) fn take(
+        &self,
+        artifact: &[u8],
+        change: impl FnOnce(&mut [u8]),
+    ) -> Result<(Ticket, NonNull<[u8]>), OutOfCode> {
         let len = artifact.len().max(1).next_multiple_of(sys::page_size());
         let ticket = self.book().take(len).map_err(|longest| OutOfCode {
             asked: len,
@@ -93,6 +98,7 @@ impl CodePool {
             let place = self.region.base().add(ticket.at);
             place.copy_from_nonoverlapping(NonNull::from_ref(artifact).cast(), artifact.len());
             place.add(artifact.len()).write_bytes(0, len - artifact.len());
+            change(NonNull::slice_from_raw_parts(place, artifact.len()).as_mut());
             place
         };
         Ok((ticket, NonNull::slice_from_raw_parts(place, artifact.len())))
@@ -211,6 +217,10 @@ mod tests {
         CodePool::new(pages * sys::page_size()).unwrap()
     }
 
+    fn take(pool: &CodePool, bytes: &[u8]) -> Result<(Ticket, NonNull<[u8]>), OutOfCode> {
+        pool.take(bytes, |_| {})
+    }
+
     fn page_of(byte: u8) -> Vec<u8> {
         vec![byte; sys::page_size()]
     }
@@ -218,13 +228,13 @@ mod tests {
     #[test]
     fn pieces_are_reused_and_neighbours_merge() {
         let pool = pool(4);
-        let tickets: Vec<_> = (0..4).map(|n| pool.take(&page_of(n)).unwrap().0).collect();
-        assert!(pool.take(&[1]).is_err());
+        let tickets: Vec<_> = (0..4).map(|n| take(&pool, &page_of(n)).unwrap().0).collect();
+        assert!(take(&pool, &[1]).is_err());
         pool.give_up(tickets[1]);
         pool.give_up(tickets[3]);
-        assert_eq!(pool.take(&vec![0; 2 * sys::page_size()]).err().unwrap().longest, sys::page_size());
+        assert_eq!(take(&pool, &vec![0; 2 * sys::page_size()]).err().unwrap().longest, sys::page_size());
         pool.give_up(tickets[2]);
-        let (whole, _) = pool.take(&vec![5; 3 * sys::page_size()]).unwrap();
+        let (whole, _) = take(&pool, &vec![5; 3 * sys::page_size()]).unwrap();
         assert_eq!(pool.used(), 4 * sys::page_size());
         pool.give_up(whole);
         pool.give_up(tickets[0]);
@@ -235,9 +245,9 @@ mod tests {
     #[test]
     fn an_old_ticket_frees_nothing_of_the_next_owner() {
         let pool = pool(1);
-        let (old, _) = pool.take(&[1]).unwrap();
+        let (old, _) = take(&pool, &[1]).unwrap();
         pool.give_up(old);
-        let (_new, _) = pool.take(&[2]).unwrap();
+        let (_new, _) = take(&pool, &[2]).unwrap();
         pool.give_up(old);
         assert_eq!(pool.used(), sys::page_size());
     }
@@ -246,7 +256,7 @@ mod tests {
     fn unpublishing_frees_and_erases() {
         let pool = Arc::new(pool(2));
         let memory = CodeMemory(Arc::clone(&pool));
-        let (_, bytes) = pool.take(&page_of(9)).unwrap();
+        let (_, bytes) = take(&pool, &page_of(9)).unwrap();
         let ptr = bytes.cast::<u8>().as_ptr();
         memory.publish_executable(ptr, 100).unwrap();
         assert_eq!(pool.used(), sys::page_size());
@@ -259,7 +269,7 @@ mod tests {
     #[test]
     fn a_piece_that_was_lost_is_never_touched_again() {
         let pool = Arc::new(pool(2));
-        let (ticket, bytes) = pool.take(&page_of(9)).unwrap();
+        let (ticket, bytes) = take(&pool, &page_of(9)).unwrap();
         pool.book().lose(ticket.at);
         pool.give_up(ticket);
         assert_eq!(pool.used(), sys::page_size());
@@ -272,7 +282,7 @@ mod tests {
         let pool = pool(1);
         // SAFETY: the region is mapped as long as the pool lives, and this test is its only user.
         unsafe { pool.region.base().write_bytes(0xCC, sys::page_size()) };
-        let (_, bytes) = pool.take(&[1, 2, 3]).unwrap();
+        let (_, bytes) = take(&pool, &[1, 2, 3]).unwrap();
         // SAFETY: as above.
         let page = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>().as_ptr(), sys::page_size()) };
         assert_eq!(page[..3], [1, 2, 3]);
@@ -283,7 +293,7 @@ mod tests {
     fn only_pages_of_one_piece_become_executable() {
         let pool = Arc::new(pool(2));
         let memory = CodeMemory(Arc::clone(&pool));
-        let (_, bytes) = pool.take(&page_of(9)).unwrap();
+        let (_, bytes) = take(&pool, &page_of(9)).unwrap();
         let ptr = bytes.cast::<u8>().as_ptr();
         assert!(memory.publish_executable(ptr, sys::page_size() + 1).is_err());
         assert!(memory.publish_executable(page_of(1).as_ptr(), 1).is_err());

@@ -130,21 +130,15 @@ impl Machine {
     /// executable, and an error leaves nothing behind.
     pub fn load(&self, artifact: &ApprovedArtifact) -> Result<Component, LoadError> {
         let inspected = inspect(artifact.bytes(), sys::page_size())?;
-        let mut image = Vec::new();
-        let elf = match inspected.unwind_name {
-            // Tables for native unwinders would be registered with the process-wide unwinder, which
-            // walks them unchecked and would do so after the pool has the memory back. Traps need none.
-            Some(name) => {
-                image.extend_from_slice(inspected.elf);
-                if let Some(name) = image.get_mut(name) {
-                    name.copy_from_slice(b".debug_eh");
-                }
-                image.as_slice()
+        // Tables for native unwinders would be registered with the process-wide unwinder, which walks them
+        // unchecked and would do so after the pool has the memory back. Traps need none.
+        let (ticket, place) = self.code.take(inspected.elf, |copy| {
+            if let Some(name) = inspected.unwind_name
+                && let Some(name) = copy.get_mut(name)
+            {
+                name.copy_from_slice(b".debug_eh");
             }
-            None => inspected.elf,
-        };
-        let (ticket, place) = self.code.take(elf)?;
-        drop(image);
+        })?;
         // SAFETY: the bytes are native code and data of wasmtime's own format that the code policy
         // approved: they are trusted to be what its compiler makes. They lie in the code pool, which
         // this engine holds on to, and stay there unchanged until the engine's `unpublish_executable`,
