@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 mod hostile;
+mod pages;
 mod support;
 mod tampered;
 mod threads;

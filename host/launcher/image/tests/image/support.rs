@@ -11,7 +11,7 @@ use host_services::network::{Listener, Resolver};
 use host_services::seats::Event;
 use host_services::station::{Control, Services};
 use host_services::storage;
-use launcher_image::{Emulated, ImageFiles, Intercept, RunningImage};
+use launcher_image::{Cpu, Emulated, ImageFiles, Intercept, RunningImage};
 use sgx_emu::{Attributes, SoftwareCpu};
 
 /// Long enough that a test which waits for it has failed.
@@ -61,6 +61,17 @@ impl std::io::Write for Lines {
 impl Host {
     /// With `workers` workers, and somebody who answers the enclave's calls first.
     pub(crate) fn start(workers: u16, lies: impl FnOnce(&Emulated) -> Option<Box<dyn Intercept>>) -> Host {
+        Self::start_on(workers, |cpu| {
+            let lies = lies(&cpu);
+            (Box::new(cpu), lies)
+        })
+    }
+
+    /// The same on a CPU that is made of the emulated one.
+    pub(crate) fn start_on(
+        workers: u16,
+        cpu: impl FnOnce(Emulated) -> (Box<dyn Cpu>, Option<Box<dyn Intercept>>),
+    ) -> Host {
         let data = tempfile::tempdir().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let services = Arc::new(Services {
@@ -75,11 +86,10 @@ impl Host {
         let (told, events) = channel();
         let tell = Box::new(move |event| drop(told.send(event)));
         let files = ImageFiles::open(&image()).unwrap();
-        let cpu = Emulated::load(Arc::new(SoftwareCpu::ephemeral()), &files, Attributes::Signed).unwrap();
-        let lies = lies(&cpu);
+        let loaded = Emulated::load(Arc::new(SoftwareCpu::ephemeral()), &files, Attributes::Signed).unwrap();
+        let (cpu, lies) = cpu(loaded);
         let running =
-            RunningImage::start_intercepted(Box::new(cpu), workers, services.clone(), &listener, tell, lies)
-                .unwrap();
+            RunningImage::start_intercepted(cpu, workers, services.clone(), &listener, tell, lies).unwrap();
         Host { running, address, events, log, services, _data: data }
     }
 

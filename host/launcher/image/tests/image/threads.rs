@@ -88,7 +88,7 @@ fn a_fault_inside_ends_all_threads_and_is_explained() {
 }
 
 /// Bug: one thread that the host does not let in again holds up all. Cause: a lock or a wait that it left behind.
-/// Required: the other worker takes connections and answers, and ends when it is asked to.
+/// Required: the other worker takes connections and answers, says who is missing, and ends when it is asked to.
 #[test]
 fn a_worker_that_is_never_scheduled_again_stops_no_other() {
     struct Keeper {
@@ -124,6 +124,10 @@ fn a_worker_that_is_never_scheduled_again_stops_no_other() {
     client.set_read_timeout(Some(LONG)).unwrap();
     let end = client.read_to_end(&mut Vec::new());
     assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+    let connector = danger::accept_any_certificate(Connector::new(host.address.to_string()));
+    let ready = connector.http().unwrap().ready().unwrap();
+    assert_eq!(ready.status, "degraded");
+    assert_eq!(ready.more["absent"], serde_json::json!(["worker-1"]));
 
     host.running.shutdown(Duration::from_secs(1));
     let first = host.events.recv_timeout(LONG).unwrap();
