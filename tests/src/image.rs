@@ -7,7 +7,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use attestation::image_manifest::{Facts, ImageManifest};
 use attestation::image_policy::ImagePolicy;
 use image_tool::{Parameters, SigningKey, Unsigned};
 use sha2::{Digest, Sha256};
@@ -47,21 +46,7 @@ pub fn made(policy: &ImagePolicy, parameters: &Parameters) -> Result<PathBuf> {
         let mrenclave = image_tool::mrenclave(&image.sgxs)?;
         let (key, _made_now) = SigningKey::development(&folder())?;
         let sigstruct = image_tool::sign(&Unsigned::new(mrenclave, parameters), &key)?;
-        let manifest = ImageManifest::new(&Facts {
-            mrenclave,
-            mrsigner: image_tool::mrsigner(&sigstruct),
-            isv_prod_id: parameters.isv_prod_id,
-            isv_svn: parameters.isv_svn,
-            size: image.size,
-            heap: parameters.heap,
-            stack: parameters.stack,
-            threads: parameters.threads,
-            code: image.code,
-            debug: parameters.debug,
-            xfrm: parameters.xfrm,
-            cpu_features: &parameters.cpu_features(),
-            policy: Some(policy),
-        })?;
+        let manifest = image_tool::manifest(&image, mrenclave, &sigstruct, parameters, Some(policy))?;
         // Whole or not at all: another scenario may be making the same one.
         let parent = made.parent().context("no folder")?;
         fs::create_dir_all(parent)?;

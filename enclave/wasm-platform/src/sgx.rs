@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use enclave_platform::pages::{self, PAGE, PageError, Permissions};
 use enclave_platform::sgx::{OwnPages, page_table};
 
-/// Bytes of the section: a component of 40 MB beside two others of that size.
+/// Bytes of the section: two artifacts of the largest size that is taken, or many small ones.
 const SECTION: usize = 128 << 20;
 
 global_asm!(

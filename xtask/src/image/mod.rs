@@ -6,7 +6,7 @@ mod policy;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use attestation::image_manifest::{Facts, ImageManifest};
+use attestation::image_manifest::ImageManifest;
 use attestation::image_policy::ImagePolicy;
 use clap::Args;
 use image_tool::{ConvertError, Image, Parameters, PublicKey, SIGSTRUCT_LEN, SigningKey, Unsigned};
@@ -106,21 +106,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         return Ok(());
     }
     let sigstruct = signature(options, &unsigned, &out)?;
-    let manifest = ImageManifest::new(&Facts {
-        mrenclave,
-        mrsigner: image_tool::mrsigner(&sigstruct),
-        isv_prod_id: parameters.isv_prod_id,
-        isv_svn: parameters.isv_svn,
-        size: image.size,
-        heap: parameters.heap,
-        stack: parameters.stack,
-        threads: parameters.threads,
-        code: image.code,
-        debug: parameters.debug,
-        xfrm: parameters.xfrm,
-        cpu_features: &parameters.cpu_features(),
-        policy: policy.as_ref(),
-    })?;
+    let manifest = image_tool::manifest(&image, mrenclave, &sigstruct, &parameters, policy.as_ref())?;
     write(&file("sig"), &sigstruct)?;
     write(&file("json"), manifest.to_json()?.as_bytes())?;
     if options.json {

@@ -33,42 +33,39 @@ struct SecInfo {
 
 /// EACCEPT of the page at this address: the SDM's error code, 0 for success.
 pub(super) fn accept(page: u64, flags: u64) -> u32 {
-    let info = SecInfo { flags, reserved: [0; 7] };
-    let code: u32;
     // SAFETY: EACCEPT reads the SECINFO and compares it with the page's EPCM entry. It changes no memory and,
-    // of the entry, only flags that say a change of the host's is pending. RBX is saved around it, because
-    // LLVM keeps it for itself.
-    unsafe {
-        asm!(
-            "xchg rbx, {info}",
-            "enclu",
-            "mov rbx, {info}",
-            info = inout(reg) &raw const info => _,
-            inlateout("eax") EACCEPT => code,
-            in("rcx") page,
-            options(nostack),
-        );
-    }
-    code
+    // of the entry, only flags that say a change of the host's is pending.
+    unsafe { on_page::<EACCEPT>(page, flags) }
 }
 
 /// EMODPE: adds permissions to the page at this address.
 pub(super) fn extend(page: u64, permissions: u64) {
-    let info = SecInfo { flags: permissions, reserved: [0; 7] };
     // SAFETY: EMODPE reads the SECINFO and adds permissions to the page's EPCM entry. It changes no memory, and
-    // no code is safe only because the CPU would stop it. RBX is saved around it, because LLVM keeps it for
-    // itself.
+    // no code is safe only because the CPU would stop it. It leaves no result in EAX.
+    unsafe { on_page::<EMODPE>(page, permissions) };
+}
+
+/// ENCLU with a SECINFO of these flags in RBX and a page in RCX; what it leaves in EAX.
+///
+/// # Safety
+/// The leaf takes these operands, reads the SECINFO, and changes no memory that the program uses.
+unsafe fn on_page<const LEAF: u32>(page: u64, flags: u64) -> u32 {
+    let info = SecInfo { flags, reserved: [0; 7] };
+    let result: u32;
+    // SAFETY: needed because the instruction has no other name. The caller's promise says what it does; RBX is
+    // saved around it, because LLVM keeps it for itself.
     unsafe {
         asm!(
             "xchg rbx, {info}",
             "enclu",
             "mov rbx, {info}",
             info = inout(reg) &raw const info => _,
-            inlateout("eax") EMODPE => _,
+            inlateout("eax") LEAF => result,
             in("rcx") page,
             options(nostack),
         );
     }
+    result
 }
 
 /// RDRAND, once.
