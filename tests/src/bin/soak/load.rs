@@ -102,6 +102,33 @@ pub(crate) fn prepare(host: &HostProcess, guests: &Guests) -> Result<()> {
     Ok(())
 }
 
+/// Calls that fill the memory of guests at once.
+const FILLERS: usize = 8;
+
+/// Fills all memory that guests may have together. An enclave's heap is never given back to the host: where a
+/// block lies at its largest load is resident from then on, and that may come late in a lighter one.
+pub(crate) fn fill(host: &HostProcess) -> Result<()> {
+    let connector = host.connector();
+    let fill = || -> Result<()> {
+        let mut client = connector.framed()?;
+        for _ in 0..3 {
+            match invoke(&mut client, BAD, "take-all", json!([])) {
+                Err(ClientError::Refused(_)) => {}
+                Err(error) => return Err(error).context("take-all"),
+                Ok(_) => return Err(anyhow!("take-all was answered")),
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..FILLERS).map(|_| scope.spawn(fill)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+            thread.join().map_err(|_| anyhow!("a thread of the load panicked"))?
+        };
+        threads.into_iter().try_for_each(join)
+    })
+}
+
 /// Threads that work on one host.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,

@@ -62,6 +62,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     anstream::eprintln!("{}", host.ready_line());
     let tally = Arc::new(Tally::default());
     load::prepare(&host, &guests)?;
+    load::fill(&host)?;
 
     let round = Duration::from_secs(u64::from(arguments.minutes) * 60) / (ROUNDS + KILLS);
     let mut samples = vec![Sample::take(&host, world.data_dir(), &tally)?];
