@@ -42,9 +42,8 @@ impl Toolchain {
                  MRENCLAVE. `rustup toolchain install {pinned}` installs it"
             );
         }
-        let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(&root))?;
         let toolchain = Self {
-            sysroot: PathBuf::from(sysroot.trim()),
+            sysroot: sysroot_of(Command::new("rustc").current_dir(&root))?,
             release: release.to_owned(),
             host: host.to_owned(),
         };
@@ -113,6 +112,15 @@ impl Build {
     pub(crate) fn run(&self) -> Result<PathBuf> {
         let stub = self.unwind_stub()?;
         let program = |name| self.toolchain.program(name);
+        // The folder that this compiler takes std from is the one whose name is replaced.
+        let sysroot = sysroot_of(&mut Command::new(program("rustc")))?;
+        if sysroot != self.toolchain.sysroot {
+            bail!(
+                "the compiler in {} says that it belongs to {}",
+                self.toolchain.sysroot.display(),
+                sysroot.display()
+            );
+        }
         let mut cargo = Command::new(program("cargo"));
         cargo
             .args(["build", "--locked", "-p", "enclave-image", "--bin", PROGRAM])
@@ -130,7 +138,7 @@ impl Build {
                 cargo.env_remove(&name);
             }
         }
-        cargo
+        without_foreign_libraries(&mut cargo)
             .env("RUSTC", program("rustc"))
             // Stands for a nightly toolchain: std is built from source.
             .env("RUSTC_BOOTSTRAP", "1")
@@ -155,7 +163,7 @@ impl Build {
         let fresh =
             matches!((modified(&archive), modified(&source)), (Ok(made), Ok(changed)) if made > changed);
         if !fresh {
-            run(Command::new(self.toolchain.program("rustc"))
+            run(without_foreign_libraries(&mut Command::new(self.toolchain.program("rustc")))
                 .args(["--edition", "2024", "--crate-name", "unwind", "--crate-type", "staticlib"])
                 .args(["--target", TARGET, "-Cpanic=abort", "-o"])
                 .args([&archive, &source])
@@ -227,6 +235,18 @@ fn code_generation(parameters: &Parameters) -> Vec<String> {
     ]
 }
 
+/// Where a compiler's own files lie.
+fn sysroot_of(rustc: &mut Command) -> Result<PathBuf> {
+    let printed = output(without_foreign_libraries(rustc.args(["--print", "sysroot"])))?;
+    Ok(PathBuf::from(printed.trim()))
+}
+
+/// A compiler with its own libraries. `cargo run` has set the path for the compiler that it uses; another one
+/// would load the first one's libraries, and take std from there.
+fn without_foreign_libraries(compiler: &mut Command) -> &mut Command {
+    compiler.env_remove("LD_LIBRARY_PATH")
+}
+
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     if !output.status.success() {
@@ -250,6 +270,17 @@ mod tests {
             assert!(features.contains(&&*format!("+{name}")), "{name} is asked of the CPU and not used");
         }
         assert!(features.contains(&"-lvi-load-hardening") && features.contains(&"-lvi-cfi"));
+    }
+
+    #[test]
+    fn a_compiler_is_asked_without_the_libraries_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = folder.path().join("rustc");
+        std::fs::write(&asked, "#!/bin/sh\necho \"/sysroot$LD_LIBRARY_PATH\"\n").unwrap();
+        std::fs::set_permissions(&asked, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut rustc = Command::new(&asked);
+        let sysroot = sysroot_of(rustc.env("LD_LIBRARY_PATH", "/of/another")).unwrap();
+        assert_eq!(sysroot, Path::new("/sysroot"));
     }
 
     #[test]
