@@ -11,6 +11,8 @@
 //!   `__vdso_sgx_enter_enclave`, and what it asks of the CPU with ENCLU is answered. Unmodified images run
 //!   under unmodified runners.
 //!
+//! Beside it [`quoting`] has what a DCAP quote takes: a quoting enclave for that CPU, and a PKI.
+//!
 //! **It protects nothing.** The host can read and change an enclave's memory, and the keys lie in a file.
 //! It exists so that sealing, reports, quotes and the image itself are the same everywhere.
 //!
@@ -76,6 +78,7 @@ mod keys;
 #[allow(unsafe_code, reason = "it runs native code in memory that it maps, and answers signals")]
 mod machine;
 mod measurement;
+pub mod quoting;
 mod report;
 mod secrets;
 mod sgxs;

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 /// What the file should be called.
 pub const SECRETS_FILE_NAME: &str = "software-cpu-PROTECTS-NOTHING.txt";
 
+/// CPUSVN of a CPU that is made.
+pub(crate) const CPU_SVN: [u8; 16] = [1; 16];
+
 const FIRST_LINE: &str = "This file protects nothing. It stands in for the fuses of an SGX CPU on machines \
 without SGX: whoever reads it can read everything sealed on this machine.";
 
@@ -69,7 +72,7 @@ impl Secrets {
         Self {
             fuses: Zeroizing::new(random()),
             owner_epoch: Zeroizing::new(random()),
-            cpu_svn: [1; 16],
+            cpu_svn: CPU_SVN,
             report_key_id: random(),
         }
     }
@@ -149,7 +152,7 @@ impl Secrets {
 }
 
 /// Random bytes of the operating system.
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut out = [0; N];
     let mut filled = 0;
     while filled < N {
@@ -163,21 +166,20 @@ fn random<const N: usize>() -> [u8; N] {
     out
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let text = text.as_bytes();
-    if text.len() != 2 * N {
-        return None;
-    }
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    unhex_any(text)?.try_into().ok()
+}
+
+/// As many bytes as there are pairs of digits.
+pub(crate) fn unhex_any(text: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let mut out = [0; N];
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    if rest.is_empty() { bytes.collect() } else { None }
 }
 
 #[cfg(test)]

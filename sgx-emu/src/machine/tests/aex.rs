@@ -160,7 +160,7 @@ fn an_enclave_goes_on_as_if_nothing_had_been() {
         // The enclave's own handler, in the second frame.
         let handled = call(&enclave, 0, length);
         assert_eq!((handled.rsi, handled.rdx), (instruction, 0x4800), "where it was, on its own stack");
-        assert_eq!(handled.exited(), exit_info.into());
+        assert_eq!(handled.exited(), u64::from(exit_info));
 
         assert_eq!(enter(enclave.tcs()[0], ERESUME, [0; 5]).exited(), 0, "exception {vector}");
     }
