@@ -5,6 +5,8 @@
 
 /// The raw DCAP quote.
 pub const QUOTE: &[u64] = &[1, 2, 840, 113741, 1, 13, 1, 0];
+/// Interoperable RA-TLS of the CCC and TCG: CBOR `#6.60000([quote, claims])`.
+pub const INTEROPERABLE_EVIDENCE: &[u64] = &[2, 23, 133, 5, 4, 9];
 /// Everything below is ours.
 pub const ARC: &[u64] = &[1, 3, 6, 1, 4, 1, 65230];
 /// Root of the configuration tree, 32 bytes.

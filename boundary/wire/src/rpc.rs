@@ -33,6 +33,8 @@ pub const REPORT: usize = 432;
 pub const TARGET_INFO: usize = 512;
 /// Most bytes of a quote with its certificate chain.
 pub const MAX_QUOTE: usize = 64 * 1024;
+/// Most bytes of the collateral document.
+pub const MAX_COLLATERAL: usize = 64 * 1024;
 /// Most bytes of a failure's message.
 pub const MAX_FAILURE: usize = 1024;
 
@@ -66,6 +68,8 @@ pub enum Request {
     },
     /// The TARGETINFO of the quoting enclave. Answered by `TargetInfo`.
     TargetInfo,
+    /// What verifiers need beside a quote. Answered by `Collateral`.
+    Collateral,
 }
 
 /// One change of a batch.
@@ -156,6 +160,8 @@ pub enum Response {
     Quote(Vec<u8>),
     /// [`TARGET_INFO`] bytes.
     TargetInfo(Vec<u8>),
+    /// The collateral document (JSON, UTF-8), at most [`MAX_COLLATERAL`] bytes; empty: the host has none.
+    Collateral(Vec<u8>),
     /// It is not done.
     Failed {
         /// What kind of failure.
@@ -292,6 +298,7 @@ mod tag {
     pub(super) const LOG: u8 = 4;
     pub(super) const QUOTE: u8 = 5;
     pub(super) const TARGET_INFO: u8 = 6;
+    pub(super) const COLLATERAL: u8 = 7;
 
     pub(super) const PUT: u8 = 1;
     pub(super) const DELETE: u8 = 2;
@@ -302,4 +309,5 @@ mod tag {
     pub(super) const QUOTED: u8 = 4;
     pub(super) const TARGET: u8 = 5;
     pub(super) const FAILED: u8 = 6;
+    pub(super) const COLLATERAL_IS: u8 = 7;
 }

@@ -35,6 +35,7 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(l, target, text)| Request::Log(LogLine::new(l, &target, &text))),
         vec(any::<u8>(), REPORT).prop_map(|report| Request::Quote { report }),
         Just(Request::TargetInfo),
+        Just(Request::Collateral),
     ]
 }
 
@@ -49,6 +50,7 @@ fn response() -> impl Strategy<Value = Response> {
         Just(Response::Done),
         bytes(300).prop_map(Response::Quote),
         vec(any::<u8>(), TARGET_INFO).prop_map(Response::TargetInfo),
+        bytes(300).prop_map(Response::Collateral),
         (code, ".{0,200}").prop_map(|(code, message)| Response::failed(code, &message)),
     ]
 }
@@ -168,7 +170,7 @@ fn pages_ascend() {
 fn unknown_values_are_named() {
     let value = |field, value| RpcError::Value { field, value };
     assert_eq!(Request::decode(&[]), Err(RpcError::Truncated));
-    assert_eq!(Request::decode(&[7]), Err(RpcError::Type(7)));
+    assert_eq!(Request::decode(&[8]), Err(RpcError::Type(8)));
     assert_eq!(Request::decode(&[6, 0]), Err(RpcError::Trailing));
     assert_eq!(Request::decode(&[4, 5, 0]), Err(value("log level", 5)));
     assert_eq!(Request::decode(&[3, 3]), Err(value("operation", 3)));

@@ -1,6 +1,6 @@
 //! The certificates of the moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -11,15 +11,15 @@ use enclave_platform::clock::Clock;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-use crate::leaf::{Claims, Draft, Evidence, Names, VALIDITY};
-use crate::seen::{AppState, Change, Seen, State};
+use crate::issue::{Issued, Issuer, Snapshot, Upkeep};
+use crate::leaf::Names;
+use crate::quoting::{Quote, Quoting};
+use crate::report::ReportData;
+use crate::seen::{Change, Seen, State};
 use crate::snapshot::{AppIdentity, Apps, IdentityError};
-use crate::{Authority, InstallError, tls};
-
-/// A leaf is replaced when this much of its validity is over.
-const RENEW_AFTER: Duration = Duration::hours(VALIDITY.whole_hours() / 2);
+use crate::{Authority, InstallError, clock, tls};
 
 /// What does not change while the enclave runs.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Settings {
     pub served_names: Vec<String>,
     /// Adds `localhost` and the loopback addresses to them.
     pub development: bool,
+    /// Certificates also carry interoperable evidence (`2.23.133.5.4.9`), with a quote of its own.
+    pub interoperable: bool,
 }
 
 impl Settings {
@@ -49,15 +51,16 @@ impl Settings {
             ],
             served_names: policy.served_names().to_vec(),
             development: policy.development(),
+            interoperable: false,
         })
     }
 
     /// Names no app may have as its hostname.
-    fn reserved(&self) -> BTreeSet<String> {
+    pub(crate) fn reserved(&self) -> BTreeSet<String> {
         self.served_names.iter().cloned().chain(["localhost".to_owned()]).collect()
     }
 
-    fn names(&self) -> Names {
+    pub(crate) fn names(&self) -> Names {
         let mut dns = self.served_names.clone();
         if self.development && !dns.iter().any(|name| name == "localhost") {
             dns.push("localhost".to_owned());
@@ -86,13 +89,43 @@ pub struct Identity {
     pub seen: Seen,
     /// Leaf, enclave CA, and what is installed above it: what the handshake shows.
     pub chain: Arc<[CertificateDer<'static>]>,
-    /// What a quote for this leaf is made over (tier `certificate`).
-    pub report_data: [u8; 64],
+    /// What vouches for the leaf, if anything does.
+    pub quote: Option<Quote>,
+    /// The leaf's key.
+    pub key: LeafKey,
+    /// Since when the leaf is valid.
+    pub not_before: OffsetDateTime,
+}
+
+impl Identity {
+    pub(crate) fn new(issued: &Issued, scope: Scope, snapshot: &Snapshot) -> Identity {
+        Identity {
+            config: Arc::clone(&issued.config),
+            scope,
+            seen: Seen::new(Arc::clone(&snapshot.state)),
+            chain: Arc::clone(&issued.chain),
+            quote: issued.evidence.quote.clone(),
+            key: LeafKey(issued.draft.spki_der().into()),
+            not_before: issued.draft.not_before(),
+        }
+    }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+/// The public key of the leaf that a connection was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafKey(Arc<[u8]>);
+
+impl LeafKey {
+    /// What a quote for this connection is made over (tier `channel`): the client's nonce, and the exporter of
+    /// the connection that showed this key, with that nonce as context.
+    pub fn channel(&self, nonce: &[u8; 32], exporter: &[u8; 32]) -> ReportData {
+        ReportData::channel(&self.0, nonce, exporter)
     }
 }
 
@@ -102,7 +135,7 @@ pub struct Identities {
     clock: Arc<Clock>,
     provider: Arc<CryptoProvider>,
     settings: Settings,
-    /// One change at a time, and the last generation that was given.
+    /// One change at a time, and the last generation of an app that was given.
     changing: Mutex<u64>,
     current: RwLock<Arc<Snapshot>>,
 }
@@ -117,31 +150,9 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// One configuration. Replaced as a whole.
-struct Snapshot {
-    authority: Authority,
-    apps: Apps,
-    manifest: Arc<Manifest>,
-    state: Arc<State>,
-    enclave: Slot,
-    by_hostname: BTreeMap<String, (String, Slot)>,
-}
-
-/// One certificate: what it says, and its newest issue.
-struct Slot {
-    claims: Claims,
-    issued: RwLock<Arc<Issued>>,
-}
-
-struct Issued {
-    config: Arc<ServerConfig>,
-    chain: Arc<[CertificateDer<'static>]>,
-    not_before: OffsetDateTime,
-    report_data: [u8; 64],
-}
-
 impl Identities {
-    /// Identities of an enclave without apps.
+    /// Identities of an enclave without apps. Their certificates have no quotes until
+    /// [`Identities::maintain`] has asked for them.
     ///
     /// # Errors
     /// [`IdentityError`].
@@ -153,7 +164,9 @@ impl Identities {
     ) -> Result<Identities, IdentityError> {
         let issuer =
             Issuer { platform: &*platform, clock: &clock, provider: &tls::provider(), settings: &settings };
-        let snapshot = issuer.snapshot(authority, Vec::new(), &State::default(), &mut 0)?;
+        let mut snapshot = issuer.snapshot(authority, Vec::new(), None, &mut 0)?;
+        let first = Change::between(&State::default(), &snapshot.state);
+        snapshot.history = snapshot.history.then(snapshot.manifest.root(), clock::now(&clock)?, &first);
         Ok(Identities {
             provider: Arc::clone(issuer.provider),
             changing: Mutex::new(0),
@@ -164,38 +177,67 @@ impl Identities {
         })
     }
 
-    /// Makes certificates and manifest say that these are the apps. Each identity gets a new key.
+    /// Makes certificates and manifest say that these are the apps. An identity that stays keeps its key and
+    /// quote; a new one gets its own, with a quote if one can be had.
     ///
     /// # Errors
     /// [`IdentityError`]; everything stays as it was.
-    pub fn reconfigure(&self, apps: Vec<AppIdentity>) -> Result<Change, IdentityError> {
-        self.prepare(apps).map(|prepared| self.publish(prepared))
+    pub async fn reconfigure(
+        &self,
+        apps: Vec<AppIdentity>,
+        quoting: &Quoting,
+    ) -> Result<Change, IdentityError> {
+        self.prepare(apps, quoting).await.map(|prepared| self.publish(prepared))
     }
 
     /// [`Identities::reconfigure`] in two steps: all that can fail, and nothing that is visible.
     /// One change at a time: what is published between this and [`Identities::publish`] is lost.
     ///
     /// # Errors
-    /// [`IdentityError`].
-    pub fn prepare(&self, apps: Vec<AppIdentity>) -> Result<Prepared, IdentityError> {
-        self.next(|current| (current.authority.clone(), apps))
+    /// [`IdentityError`]. That no quote can be had is none: [`Identities::maintain`] asks again.
+    pub async fn prepare(
+        &self,
+        apps: Vec<AppIdentity>,
+        quoting: &Quoting,
+    ) -> Result<Prepared, IdentityError> {
+        self.next(|current| (current.authority.clone(), apps), quoting).await
     }
 
     /// As [`Identities::prepare`], for [`Identities::use_authority`].
     ///
     /// # Errors
     /// [`IdentityError`].
-    pub fn prepare_authority(&self, authority: Authority) -> Result<Prepared, IdentityError> {
-        self.next(|current| (authority, current.apps.iter().map(|(app, _)| app.clone()).collect()))
+    pub async fn prepare_authority(
+        &self,
+        authority: Authority,
+        quoting: &Quoting,
+    ) -> Result<Prepared, IdentityError> {
+        let apps = |current: &Snapshot| current.apps.iter().map(|(app, _)| app.clone()).collect();
+        self.next(|current| (authority, apps(current)), quoting).await
     }
 
     /// Makes certificates and manifest say what was prepared.
     pub fn publish(&self, prepared: Prepared) -> Change {
-        let Prepared(snapshot) = prepared;
+        let Prepared(mut snapshot) = prepared;
+        // A clock that cannot be told has refused the certificates before this.
+        let now = clock::now(&self.clock).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let change = Change::between(&current.state, &snapshot.state);
+        snapshot.history = current.history.clone();
+        if !change.is_empty() {
+            snapshot.history = snapshot.history.then(snapshot.manifest.root(), now, &change);
+        }
         *current = Arc::new(snapshot);
         change
+    }
+
+    /// Has quotes made for certificates that carry none, and renews what is due. To be called now and then,
+    /// on the control thread: nothing that serves a handshake issues or asks.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when a certificate cannot be issued; the one that was there stays.
+    pub async fn maintain(&self, quoting: &Quoting) -> Result<Upkeep, IdentityError> {
+        self.issuer().maintain(&self.snapshot(), quoting).await
     }
 
     /// Whether [`Identities::reconfigure`] would take these apps: to be asked before anything is stored.
@@ -220,17 +262,12 @@ impl Identities {
     ///
     /// # Errors
     /// [`IdentityError`]; everything stays as it was.
-    pub fn use_authority(&self, authority: Authority) -> Result<Change, IdentityError> {
-        self.prepare_authority(authority).map(|prepared| self.publish(prepared))
-    }
-
-    /// [`Identities::verify_ca`] and [`Identities::use_authority`] at once; what has to be sealed is
-    /// [`Identities::sealed_authority`].
-    ///
-    /// # Errors
-    /// As the two.
-    pub fn install_ca(&self, chain_pem: &str) -> Result<Result<Change, IdentityError>, InstallError> {
-        Ok(self.use_authority(self.verify_ca(chain_pem)?))
+    pub async fn use_authority(
+        &self,
+        authority: Authority,
+        quoting: &Quoting,
+    ) -> Result<Change, IdentityError> {
+        self.prepare_authority(authority, quoting).await.map(|prepared| self.publish(prepared))
     }
 
     /// See [`Authority::to_sealed`].
@@ -262,66 +299,66 @@ impl Identities {
     }
 
     /// The identity for a handshake: of the app whose hostname the client asked for, else of the enclave.
-    /// A certificate that is due is issued anew.
-    ///
-    /// # Errors
-    /// [`IdentityError`] when a certificate is due and cannot be issued.
-    pub fn select(&self, server_name: Option<&str>) -> Result<Identity, IdentityError> {
+    pub fn select(&self, server_name: Option<&str>) -> Identity {
+        let (snapshot, scope) = self.addressed(server_name);
+        let slot = match &scope {
+            Scope::Enclave => &snapshot.enclave,
+            Scope::App(app) => snapshot.app(app).unwrap_or(&snapshot.enclave),
+        };
+        Identity::new(&slot.issued(), scope, &snapshot)
+    }
+
+    /// Whom a server name means at this moment.
+    pub(crate) fn addressed(&self, server_name: Option<&str>) -> (Arc<Snapshot>, Scope) {
         let snapshot = self.snapshot();
         let asked = server_name.map(str::to_ascii_lowercase);
         let app = asked.and_then(|name| snapshot.by_hostname.get(&name));
-        let (scope, slot) = match app {
-            Some((app, slot)) => (Scope::App(app.clone()), slot),
-            None => (Scope::Enclave, &snapshot.enclave),
-        };
-        let issued = self.fresh(&snapshot.authority, slot)?;
-        Ok(Identity {
-            config: Arc::clone(&issued.config),
-            scope,
-            seen: Seen::new(Arc::clone(&snapshot.state)),
-            chain: Arc::clone(&issued.chain),
-            report_data: issued.report_data,
-        })
+        let scope = app.map_or(Scope::Enclave, |(app, _)| Scope::App(app.clone()));
+        (snapshot, scope)
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
         Arc::clone(&self.snapshot().state)
     }
 
-    fn next(
+    async fn next(
         &self,
         next: impl FnOnce(&Snapshot) -> (Authority, Vec<AppIdentity>),
+        quoting: &Quoting,
     ) -> Result<Prepared, IdentityError> {
+        let snapshot = self.next_snapshot(next)?;
+        self.issuer().maintain(&snapshot, quoting).await?;
+        Ok(Prepared(snapshot))
+    }
+
+    fn next_snapshot(
+        &self,
+        next: impl FnOnce(&Snapshot) -> (Authority, Vec<AppIdentity>),
+    ) -> Result<Snapshot, IdentityError> {
         // A thread that panicked holds nothing half done here: the enclave ends on a panic anyway.
         let mut last_generation = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
         let (authority, apps) = next(&current);
         let mut generation = *last_generation;
-        let snapshot = self.issuer().snapshot(authority, apps, &current.state, &mut generation)?;
+        let snapshot = self.issuer().snapshot(authority, apps, Some(&current), &mut generation)?;
         // Given once, whether it is published or not.
         *last_generation = generation;
-        Ok(Prepared(snapshot))
+        Ok(snapshot)
     }
 
-    fn fresh(&self, authority: &Authority, slot: &Slot) -> Result<Arc<Issued>, IdentityError> {
-        let now = now(&self.clock)?;
-        let due = |issued: &Issued| now - issued.not_before >= RENEW_AFTER;
-        let issued = Arc::clone(&slot.issued.read().unwrap_or_else(PoisonError::into_inner));
-        if !due(&issued) {
-            return Ok(issued);
-        }
-        let mut newest = slot.issued.write().unwrap_or_else(PoisonError::into_inner);
-        if due(&newest) {
-            *newest = Arc::new(self.issuer().issue(authority, &slot.claims)?);
-        }
-        Ok(Arc::clone(&newest))
-    }
-
-    fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn issuer(&self) -> Issuer<'_> {
+    pub(crate) fn platform(&self) -> &dyn Platform {
+        &*self.platform
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn issuer(&self) -> Issuer<'_> {
         Issuer {
             platform: &*self.platform,
             clock: &self.clock,
@@ -335,77 +372,4 @@ impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identities").field("state", &self.state()).finish_non_exhaustive()
     }
-}
-
-/// What it takes to issue.
-struct Issuer<'a> {
-    platform: &'a dyn Platform,
-    clock: &'a Arc<Clock>,
-    provider: &'a Arc<CryptoProvider>,
-    settings: &'a Settings,
-}
-
-impl Issuer<'_> {
-    fn snapshot(
-        &self,
-        authority: Authority,
-        apps: Vec<AppIdentity>,
-        before: &State,
-        generation: &mut u64,
-    ) -> Result<Snapshot, IdentityError> {
-        let apps = Apps::new(apps, &self.settings.reserved())?;
-        let core = self.core_leaves(&authority)?;
-        let manifest = apps.manifest(&core)?;
-        let root = manifest.root();
-        let mut state = State { core: Manifest::new(core)?.root(), apps: BTreeMap::new() };
-        for (app, own) in apps.iter() {
-            let before = before.apps.get(app.name.as_str()).filter(|before| before.root == own.root());
-            let next = || {
-                *generation += 1;
-                AppState { generation: *generation, root: own.root() }
-            };
-            state.apps.insert(app.name.to_string(), before.copied().unwrap_or_else(next));
-        }
-        let enclave = self.slot(&authority, apps.enclave_claims(root, self.settings.names()))?;
-        let mut by_hostname = BTreeMap::new();
-        for (app, own) in apps.iter() {
-            let slot = self.slot(&authority, apps.app_claims(root, app, own))?;
-            by_hostname.insert(app.hostname.to_string(), (app.name.to_string(), slot));
-        }
-        Ok(Snapshot {
-            authority,
-            manifest: Arc::new(manifest),
-            state: Arc::new(state),
-            enclave,
-            by_hostname,
-            apps,
-        })
-    }
-
-    fn core_leaves(&self, authority: &Authority) -> Result<Vec<Leaf>, IdentityError> {
-        let mut leaves = self.settings.core_leaves.clone();
-        let own = authority.certificates().first().map(|der| der.to_vec()).unwrap_or_default();
-        leaves.push(Leaf::raw("core.ca_cert", own)?);
-        leaves.push(Leaf::raw("core.ca_key", authority.spki_der())?);
-        Ok(leaves)
-    }
-
-    fn slot(&self, authority: &Authority, claims: Claims) -> Result<Slot, IdentityError> {
-        let issued = RwLock::new(Arc::new(self.issue(authority, &claims)?));
-        Ok(Slot { claims, issued })
-    }
-
-    fn issue(&self, authority: &Authority, claims: &Claims) -> Result<Issued, IdentityError> {
-        let draft = Draft::new(self.platform, now(self.clock)?)?;
-        let leaf = draft.certify(self.platform, authority, claims, &Evidence::None)?;
-        let chain: Vec<_> = std::iter::once(leaf).chain(authority.certificates().iter().cloned()).collect();
-        let (not_before, report_data) = (draft.not_before(), draft.report_data());
-        let config = tls::server_config(self.provider, self.clock, chain.clone(), draft.into_key())?;
-        Ok(Issued { config: Arc::new(config), chain: chain.into(), not_before, report_data })
-    }
-}
-
-fn now(clock: &Clock) -> Result<OffsetDateTime, IdentityError> {
-    let seconds = i64::try_from(clock.unix().as_secs()).map_err(|_| IdentityError::Clock)?;
-    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| IdentityError::Clock)
 }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use attestation::oid;
-use attestation::report_data::{self, Binding};
 use enclave_platform::{Platform, RandomError};
 use rcgen::{
     CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType,
@@ -14,19 +13,22 @@ use time::{Duration, OffsetDateTime};
 
 use crate::authority::{common_name, own_key_identifier, serial_number};
 use crate::key::Key;
-use crate::{Authority, IdentityError};
+use crate::quoting::Quote;
+use crate::report::ReportData;
+use crate::{Authority, IdentityError, interop};
 
 /// How long a leaf is valid.
 pub(crate) const VALIDITY: Duration = Duration::hours(24);
+/// How long a leaf is valid that was made for one connection (tier `challenge`).
+pub(crate) const CHALLENGE_VALIDITY: Duration = Duration::minutes(5);
 
-/// What vouches for a leaf's key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Evidence {
-    /// Nothing: the certificate says what the enclave says of itself.
-    #[default]
-    None,
-    /// A quote over the report data of the draft it is for.
-    Quote(Vec<u8>),
+/// What vouches for a leaf's key: nothing, as long as no quote can be had.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence {
+    /// Over [`Draft::report_data`], or for a challenge.
+    pub(crate) quote: Option<Quote>,
+    /// Over [`Draft::interoperable`], where that is wanted.
+    pub(crate) interoperable: Option<Quote>,
 }
 
 /// What one leaf says.
@@ -62,34 +64,53 @@ pub(crate) struct AppClaims {
     pub(crate) key_source: String,
 }
 
-/// A key and a start of validity, before anything vouches for them.
+/// A key and a validity, before anything vouches for them.
 pub(crate) struct Draft {
     key: Arc<Key>,
     not_before: OffsetDateTime,
+    validity: Duration,
 }
 
 impl Draft {
     /// Draws a key. Validity starts at the whole minute before `now`, for clients whose clock is a little slow.
-    pub(crate) fn new(platform: &dyn Platform, now: OffsetDateTime) -> Result<Draft, RandomError> {
+    pub(crate) fn new(
+        platform: &dyn Platform,
+        now: OffsetDateTime,
+        validity: Duration,
+    ) -> Result<Draft, RandomError> {
         let minute = now.replace_second(0).and_then(|now| now.replace_nanosecond(0)).unwrap_or(now);
         let not_before = minute.checked_sub(Duration::MINUTE).unwrap_or(minute);
-        Ok(Draft { key: Arc::new(Key::generate(platform)?), not_before })
+        Ok(Draft { key: Arc::new(Key::generate(platform)?), not_before, validity })
     }
 
     /// What a quote for this leaf is made over (tier `certificate`).
-    pub(crate) fn report_data(&self) -> [u8; 64] {
-        report_data::compute(&self.key.spki_der(), Binding::NotBefore(self.not_before))
+    pub(crate) fn report_data(&self) -> ReportData {
+        ReportData::leaf(&self.spki_der(), self.not_before)
+    }
+
+    /// What a quote for interoperable evidence is made over.
+    pub(crate) fn interoperable(&self) -> ReportData {
+        ReportData::interoperable(&interop::claims(&self.spki_der()))
     }
 
     pub(crate) fn not_before(&self) -> OffsetDateTime {
         self.not_before
     }
 
-    pub(crate) fn into_key(self) -> Arc<Key> {
-        self.key
+    /// How long it is valid from [`Draft::not_before`] on.
+    pub(crate) fn validity(&self) -> Duration {
+        self.validity
     }
 
-    /// The certificate.
+    pub(crate) fn spki_der(&self) -> Vec<u8> {
+        self.key.spki_der()
+    }
+
+    pub(crate) fn key(&self) -> Arc<Key> {
+        Arc::clone(&self.key)
+    }
+
+    /// The certificate. What the same draft is certified for later has the same key and validity.
     pub(crate) fn certify(
         &self,
         platform: &dyn Platform,
@@ -100,7 +121,7 @@ impl Draft {
         let mut params = CertificateParams::default();
         params.serial_number = Some(serial_number(platform)?);
         params.not_before = self.not_before;
-        params.not_after = self.not_before.checked_add(VALIDITY).ok_or(IdentityError::Clock)?;
+        params.not_after = self.not_before.checked_add(self.validity).ok_or(IdentityError::Clock)?;
         params.distinguished_name = common_name(&claims.subject);
         params.subject_alt_names = claims.names.to_san()?;
         params.is_ca = IsCa::ExplicitNoCa;
@@ -108,8 +129,19 @@ impl Draft {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_identifier_method = KeyIdMethod::PreSpecified(own_key_identifier(&self.key));
         params.use_authority_key_identifier_extension = true;
-        params.custom_extensions = claims.extensions(evidence);
+        params.custom_extensions = claims.extensions();
+        params.custom_extensions.splice(0..0, self.vouchers(evidence));
         Ok(authority.sign(&params, &*self.key)?)
+    }
+
+    fn vouchers(&self, evidence: &Evidence) -> Vec<CustomExtension> {
+        let quote = evidence.quote.as_ref().map(|quote| (oid::QUOTE, quote.as_bytes().to_vec()));
+        let interoperable = evidence.interoperable.as_ref().map(|quote| {
+            let content = interop::evidence(quote.as_bytes(), &interop::claims(&self.spki_der()));
+            (oid::INTEROPERABLE_EVIDENCE, content)
+        });
+        let extension = |(oid, content)| CustomExtension::from_oid_content(oid, content);
+        quote.into_iter().chain(interoperable).map(extension).collect()
     }
 }
 
@@ -129,13 +161,9 @@ impl Names {
 
 impl Claims {
     /// Values are raw, without an inner encoding, as existing clients of this arc read them.
-    fn extensions(&self, evidence: &Evidence) -> Vec<CustomExtension> {
+    fn extensions(&self) -> Vec<CustomExtension> {
         let mut out = Vec::new();
         let mut add = |oid, value: Vec<u8>| out.push(CustomExtension::from_oid_content(oid, value));
-        match evidence {
-            Evidence::None => {}
-            Evidence::Quote(quote) => add(oid::QUOTE, quote.clone()),
-        }
         add(oid::CONFIGURATION_ROOT, self.configuration_root.to_vec());
         if let Some(apps) = &self.apps {
             add(oid::APP_NAMES, apps.names.clone().into_bytes());

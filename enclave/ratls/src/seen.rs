@@ -43,6 +43,10 @@ impl Change {
         let apps = names.iter().filter(changed).map(|name| ((*name).clone(), after.apps.get(*name).copied()));
         Change { core: (before.core != after.core).then_some(after.core), apps: apps.collect() }
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.core.is_none() && self.apps.is_empty()
+    }
 }
 
 impl Seen {

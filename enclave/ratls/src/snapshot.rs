@@ -75,6 +75,9 @@ pub enum IdentityError {
     /// The enclave's clock is beyond what a certificate can say.
     #[error("the enclave's clock, which the host sets, is out of range")]
     Clock,
+    /// The quote is not for this certificate.
+    #[error("the quote was made over other report data than this certificate needs")]
+    OtherQuote,
 }
 
 impl IdentityError {
@@ -88,7 +91,8 @@ impl IdentityError {
             IdentityError::Random(_)
             | IdentityError::Certificate(_)
             | IdentityError::Tls(_)
-            | IdentityError::Clock => "certificate-failed",
+            | IdentityError::Clock
+            | IdentityError::OtherQuote => "certificate-failed",
         }
     }
 }

@@ -4,6 +4,7 @@ use boundary_wire::client::{Call, Command, Envelope, Load, Reply};
 use enclave_access::{Operation, decide};
 use enclave_runtime::CallHost;
 
+use crate::attest;
 use crate::budget::Share;
 use crate::catalog::State;
 use crate::control::Job;
@@ -25,7 +26,7 @@ pub(crate) async fn run(session: &Session, envelope: Envelope, share: &mut Share
         Command::Unload(unload) => self::unload(session, unload.name, auth).await,
         Command::Schema(schema) => self::schema(session, &schema.app, auth),
         Command::Challenge => challenge(session),
-        Command::Attest(_) => Err(attest_not_available()),
+        Command::Attest(attest) => attest::attest(session, &attest, auth).await,
     };
     result.unwrap_or_else(Refusal::into_reply)
 }
@@ -122,14 +123,6 @@ pub(crate) async fn unload(session: &Session, name: String, auth: Option<&str>) 
 pub(crate) fn challenge(session: &Session) -> Result<Reply, Refusal> {
     session.enclave_only()?;
     Ok(Reply::Challenge { nonce: session.challenge()? })
-}
-
-pub(crate) fn attest_not_available() -> Refusal {
-    Refusal::new(
-        "not-available",
-        "this build makes no quotes yet, so it cannot attest a connection; the certificate's configuration root and \
-         the manifest's proofs are there",
-    )
 }
 
 /// One app as the list shows it.

@@ -4,16 +4,18 @@ use std::io;
 use std::sync::Arc;
 
 use boundary_wire::client::LENGTH_PREFIX;
+use enclave_ratls::{Alert, Identity};
 use enclave_worker::{Connection, Handle};
 use futures_channel::mpsc;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use futures_rustls::LazyConfigAcceptor;
-use futures_rustls::server::TlsStream;
 
 use crate::prefixed::Prefixed;
+use crate::refusal::Refusal;
 use crate::session::Session;
+use crate::shared::Shared;
 use crate::timeout::within;
-use crate::{Services, framed, http, limits};
+use crate::{Services, attest, framed, http, limits};
 
 /// Serves the connections of one worker until it drains; returns when they have ended or their grace is over.
 pub(crate) async fn accept_all(services: Arc<Services>, handle: Handle) {
@@ -47,37 +49,67 @@ async fn serve(services: Arc<Services>, handle: Handle, connection: Connection, 
     let accepted = within(&handle, limits::HANDSHAKE_TIME, handshake(&services, &handle, connection)).await;
     drop(place);
     // A handshake that fails was answered by an alert; who did not finish one is told nothing.
-    let Some(Ok((session, stream))) = accepted else { return };
-    demultiplex(Arc::new(session), stream).await;
+    let Some(Ok((session, protocol, stream))) = accepted else { return };
+    demultiplex(Arc::new(session), protocol, stream).await;
 }
 
-type Stream = TlsStream<Connection>;
+/// The protocol that ALPN selected.
+type Protocol = Option<Vec<u8>>;
 
 async fn handshake(
     services: &Arc<Services>,
     handle: &Handle,
     connection: Connection,
-) -> io::Result<(Session, Stream)> {
+) -> io::Result<(Session, Protocol, Shared)> {
     let started = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), connection).await?;
-    let sni = started.client_hello().server_name().map(str::to_ascii_lowercase);
-    let identity = services.identities.select(sni.as_deref()).map_err(|error| {
-        handle.log(enclave_worker::LogLevel::Error, "server", &format!("no certificate: {error}"));
-        io::Error::other(error.to_string())
-    })?;
+    let (sni, nonce) = {
+        let hello = started.client_hello();
+        let offered = hello.alpn().into_iter().flatten();
+        (hello.server_name().map(str::to_ascii_lowercase), enclave_ratls::nonce(offered))
+    };
+    let identity = match nonce {
+        Ok(None) => Ok(services.identities.select(sni.as_deref())),
+        Ok(Some(nonce)) => challenged(services, handle, sni.as_deref(), nonce).await,
+        Err(_) => Err(Alert::NoApplicationProtocol),
+    };
+    let identity = match identity {
+        Ok(identity) => identity,
+        // Never another certificate than the one that was asked for: it would pass for an answer.
+        Err(alert) => {
+            let refusing = enclave_ratls::refusing(alert, handle.clock()).map_err(io::Error::other)?;
+            started.into_stream(refusing).await?;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+    };
     let stream = started.into_stream(identity.config.clone()).await?;
-    let session = Session::new(services.clone(), handle.clone(), identity.scope, sni, identity.seen);
-    Ok((session, stream))
+    let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    let (stream, channel) = Shared::new(stream);
+    let session = Session::new(services.clone(), handle.clone(), sni, identity, channel);
+    Ok((session, protocol, stream))
+}
+
+/// The identity for a client that wants its nonce in the quote.
+async fn challenged(
+    services: &Services,
+    handle: &Handle,
+    sni: Option<&str>,
+    nonce: [u8; 32],
+) -> Result<Identity, Alert> {
+    attest::challenge(services, handle, sni, nonce).await.map_err(|refusal: Refusal| {
+        services.refused.add(handle, &refusal);
+        Alert::HandshakeFailure
+    })
 }
 
 /// Looks at ALPN and the first byte (PROTOCOL "Port and demultiplexing").
-async fn demultiplex(session: Arc<Session>, mut stream: Stream) {
-    match stream.get_ref().1.alpn_protocol() {
+async fn demultiplex(session: Arc<Session>, protocol: Protocol, mut stream: Shared) {
+    match protocol.as_deref() {
         Some(b"h2") => return http::serve_http2(session, stream).await,
         Some(b"http/1.1" | b"privasys-ratls/1") => return http::serve_http1(session, stream).await,
         // `enclave-os/1` and none: by the first byte.
         Some(_) | None => {}
     }
-    let framed_only = stream.get_ref().1.alpn_protocol().is_some();
+    let framed_only = protocol.is_some();
     let Some(first) = first_bytes(&session, &mut stream, 1).await else { return };
     let is_frame = first.first().is_some_and(|byte| *byte < 0x20);
     if is_frame || framed_only {
@@ -103,7 +135,7 @@ async fn demultiplex(session: Arc<Session>, mut stream: Stream) {
 }
 
 /// Exactly `count` bytes, unless the client is too slow or gone.
-async fn first_bytes(session: &Session, stream: &mut Stream, count: usize) -> Option<Vec<u8>> {
+async fn first_bytes(session: &Session, stream: &mut Shared, count: usize) -> Option<Vec<u8>> {
     let mut bytes = vec![0; count];
     let read = within(&session.handle, limits::IDLE_TIME, stream.read_exact(&mut bytes));
     let asked_to_stop = async {

@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+mod attest;
+mod bucket;
 mod budget;
 mod catalog;
 mod commands;
@@ -26,6 +28,7 @@ mod limits;
 mod prefixed;
 mod refusal;
 mod session;
+mod shared;
 mod timeout;
 
 use std::sync::Arc;
@@ -78,6 +81,9 @@ pub(crate) struct Services {
     pub(crate) info: Arc<Info>,
     pub(crate) budget: Budget,
     pub(crate) control: control::Mailbox,
+    pub(crate) quotes: control::QuoteDesk,
+    pub(crate) buckets: Arc<attest::Buckets>,
+    pub(crate) refused: Arc<attest::Refused>,
     pub(crate) backend: Arc<dyn Backend>,
     /// For calls that wait at a gate.
     pub(crate) waiting: budget::Permits,
@@ -92,10 +98,20 @@ pub struct Server {
 impl Server {
     /// A server on the worker of `handle`, whose records go through `backend`.
     pub fn new(booted: Booted, handle: Handle, backend: Arc<dyn Backend>) -> Server {
-        let Booted { policy, identities, catalog, info, budget, mailbox } = booted;
-        let waiting = budget::Permits::new(limits::WAITING_CALLS);
-        let services =
-            Services { policy, identities, catalog, info, budget, control: mailbox, backend, waiting };
+        let Booted { policy, identities, catalog, info, budget, mailbox, quotes, buckets, refused } = booted;
+        let services = Services {
+            policy,
+            identities,
+            catalog,
+            info,
+            budget,
+            control: mailbox,
+            quotes,
+            buckets,
+            refused,
+            backend,
+            waiting: budget::Permits::new(limits::WAITING_CALLS),
+        };
         Server { services: Arc::new(services), handle }
     }
 

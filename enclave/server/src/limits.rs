@@ -52,6 +52,23 @@ pub(crate) const CONNECTION_WINDOW: u32 = 512 * 1024;
 pub(crate) const JOBS: usize = 64;
 /// Calls per worker that wait for their app to be replaced or unloaded.
 pub(crate) const WAITING_CALLS: usize = 256;
+/// Quotes that are asked for and not made yet.
+pub(crate) const QUOTES: usize = 64;
+/// Between two quotes for clients, when a burst is used up. A quoting enclave signs in some ten milliseconds,
+/// one after the other, so that more would only queue.
+pub(crate) const QUOTE_INTERVAL: Duration = Duration::from_millis(20);
+/// Quotes for clients at once: what a host makes in the time that a handshake may take, with room.
+pub(crate) const QUOTE_BURST: u32 = 200;
+/// For a quote to be made, all that were asked for before included. Shorter than [`HANDSHAKE_TIME`].
+pub(crate) const QUOTE_TIME: Duration = Duration::from_secs(8);
+/// For the host to answer one request of quoting.
+pub(crate) const HOST_QUOTE_TIME: Duration = Duration::from_secs(30);
+/// Between two looks at certificates that may be due, while all is well.
+pub(crate) const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// The first and the longest wait before quotes are asked for again.
+pub(crate) const QUOTE_RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(300)];
+/// Between two log lines that clients can cause.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// For the running calls of an app to end before it is replaced or unloaded.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// For calls that were ended because their app is replaced or unloaded to be gone.

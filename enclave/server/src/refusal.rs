@@ -58,9 +58,8 @@ impl Refusal {
             }
             "app-locked" => StatusCode::LOCKED,
             "not-available" => StatusCode::NOT_IMPLEMENTED,
-            "overloaded" | "stopping" | "app-busy" | "app-changing" | "app-damaged" | "storage-full" => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            "overloaded" | "stopping" | "app-busy" | "app-changing" | "app-damaged" | "storage-full"
+            | "no-quote" => StatusCode::SERVICE_UNAVAILABLE,
             "deadline" => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use enclave_ratls::{Change, Scope, Seen};
+use enclave_ratls::{Change, Identity, LeafKey, ReportData, Scope, Seen};
 use enclave_worker::Handle;
 
 use crate::Services;
 use crate::catalog::Entry;
 use crate::refusal::{Refusal, unknown_app};
+use crate::shared::Channel;
 
 /// One connection after its handshake.
 pub(crate) struct Session {
@@ -20,6 +21,10 @@ pub(crate) struct Session {
     /// The server name of the handshake, in lower case.
     pub(crate) sni: Option<String>,
     seen: Mutex<Seen>,
+    /// The key of the certificate it was shown.
+    key: LeafKey,
+    /// The connection itself.
+    channel: Channel,
     nonce: Mutex<Option<[u8; 32]>>,
     closing: AtomicBool,
 }
@@ -28,12 +33,21 @@ impl Session {
     pub(crate) fn new(
         services: Arc<Services>,
         handle: Handle,
-        scope: Scope,
         sni: Option<String>,
-        seen: Seen,
+        identity: Identity,
+        channel: Channel,
     ) -> Session {
-        let (seen, nonce) = (Mutex::new(seen), Mutex::new(None));
-        Session { services, handle, scope, sni, seen, nonce, closing: AtomicBool::new(false) }
+        let Identity { scope, seen, key, .. } = identity;
+        let (seen, nonce, closing) = (Mutex::new(seen), Mutex::new(None), AtomicBool::new(false));
+        Session { services, handle, scope, sni, seen, key, channel, nonce, closing }
+    }
+
+    /// What a quote for this connection is made over. The exporter is computed here, from the connection that
+    /// the request came on, so a request that was passed on to another one gets nothing that fits.
+    pub(crate) fn channel_report_data(&self, nonce: &[u8; 32]) -> Result<ReportData, Refusal> {
+        let exporter = self.channel.exporter(nonce);
+        let exporter = exporter.ok_or_else(|| Refusal::new("internal", "the connection has ended"))?;
+        Ok(self.key.channel(nonce, &exporter))
     }
 
     /// Refuses what only exists on the enclave's own name, and what was attested before the enclave's core

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
@@ -163,6 +163,18 @@ pub struct Schema {
 pub struct Attest {
     /// The client's nonce: 32 bytes in base64url without padding.
     pub nonce: String,
+}
+
+impl Attest {
+    /// With this nonce, which the client draws anew for each request.
+    pub fn new(nonce: &[u8; 32]) -> Self {
+        Self { nonce: URL_SAFE_NO_PAD.encode(nonce) }
+    }
+
+    /// The nonce's bytes; `None` if it is anything else than 32 bytes in base64url without padding.
+    pub fn nonce(&self) -> Option<[u8; 32]> {
+        URL_SAFE_NO_PAD.decode(&self.nonce).ok()?.try_into().ok()
+    }
 }
 
 /// `{}`: a command without arguments.

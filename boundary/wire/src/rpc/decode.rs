@@ -1,8 +1,9 @@
 //! Bytes to messages. Total: every length is compared with what is there before anything is allocated.
 
 use super::{
-    FailureCode, Key, KvOp, LogLevel, LogLine, MAX_FAILURE, MAX_MESSAGE, MAX_QUOTE, MAX_RECORD, MAX_REQUEST,
-    MAX_RESPONSE, MAX_TARGET, REPORT, Request, Response, RpcError, TARGET_INFO, at_most, exactly, tag,
+    FailureCode, Key, KvOp, LogLevel, LogLine, MAX_COLLATERAL, MAX_FAILURE, MAX_MESSAGE, MAX_QUOTE,
+    MAX_RECORD, MAX_REQUEST, MAX_RESPONSE, MAX_TARGET, REPORT, Request, Response, RpcError, TARGET_INFO,
+    at_most, exactly, tag,
 };
 use crate::codec::{Reader, Shape};
 
@@ -47,6 +48,7 @@ impl Request {
                 Self::Quote { report: report.to_vec() }
             }
             tag::TARGET_INFO => Self::TargetInfo,
+            tag::COLLATERAL => Self::Collateral,
             other => return Err(RpcError::Type(other)),
         };
         reader.finish()?;
@@ -114,6 +116,11 @@ impl Response {
                 let target = reader.rest();
                 exactly("target info", target.len(), TARGET_INFO)?;
                 Self::TargetInfo(target.to_vec())
+            }
+            tag::COLLATERAL_IS => {
+                let document = reader.rest();
+                at_most("collateral", document.len(), MAX_COLLATERAL)?;
+                Self::Collateral(document.to_vec())
             }
             tag::FAILED => {
                 let value = reader.u8()?;

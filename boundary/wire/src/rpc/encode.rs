@@ -1,8 +1,8 @@
 //! Messages to bytes. Refuses what the other side would.
 
 use super::{
-    KvOp, MAX_FAILURE, MAX_MESSAGE, MAX_QUOTE, MAX_RECORD, MAX_REQUEST, MAX_RESPONSE, MAX_TARGET,
-    RECORD_OVERHEAD, REPORT, Request, Response, RpcError, TARGET_INFO, at_most, exactly, tag,
+    KvOp, MAX_COLLATERAL, MAX_FAILURE, MAX_MESSAGE, MAX_QUOTE, MAX_RECORD, MAX_REQUEST, MAX_RESPONSE,
+    MAX_TARGET, RECORD_OVERHEAD, REPORT, Request, Response, RpcError, TARGET_INFO, at_most, exactly, tag,
 };
 
 impl Request {
@@ -36,6 +36,7 @@ impl Request {
                 out.extend(report);
             }
             Self::TargetInfo => out.push(tag::TARGET_INFO),
+            Self::Collateral => out.push(tag::COLLATERAL),
         }
         at_most("request", out.len(), MAX_REQUEST)?;
         Ok(out)
@@ -102,6 +103,11 @@ impl Response {
                 exactly("target info", target.len(), TARGET_INFO)?;
                 out.push(tag::TARGET);
                 out.extend(target);
+            }
+            Self::Collateral(document) => {
+                at_most("collateral", document.len(), MAX_COLLATERAL)?;
+                out.push(tag::COLLATERAL_IS);
+                out.extend(document);
             }
             Self::Failed { code, message } => {
                 at_most("failure message", message.len(), MAX_FAILURE)?;

@@ -7,7 +7,7 @@ use crate::{IdentityError, Scope};
 fn the_server_name_selects() {
     let Fixture { identities, .. } = development();
     let _change = identities.reconfigure(vec![app("notes", 2)]).unwrap();
-    let scope = |name| identities.select(name).unwrap().scope;
+    let scope = |name| identities.select(name).scope;
     assert_eq!(scope(Some("notes.example.com")), Scope::App("notes".into()));
     assert_eq!(scope(Some("NOTES.Example.Com")), Scope::App("notes".into()));
     for name in
@@ -21,30 +21,45 @@ fn the_server_name_selects() {
 
 #[test]
 fn a_leaf_is_renewed_long_before_it_ends() {
-    let Fixture { identities, platform } = development();
-    let first = identities.select(None).unwrap();
-    assert_eq!(identities.select(None).unwrap().chain, first.chain);
+    let Fixture { identities, platform, .. } = development();
+    let first = identities.select(None);
+    identities.maintain();
+    assert_eq!(identities.select(None).chain, first.chain);
     platform.advance(Duration::from_secs(11 * 3600));
-    assert_eq!(identities.select(None).unwrap().chain, first.chain);
+    identities.maintain();
+    assert_eq!(identities.select(None).chain, first.chain);
     platform.advance(Duration::from_secs(3600));
-    let second = identities.select(None).unwrap();
+    assert_eq!(identities.select(None).chain, first.chain, "a handshake issues nothing");
+    identities.maintain();
+    let second = identities.select(None);
     assert_ne!(second.chain[0], first.chain[0]);
-    assert_ne!(second.report_data, first.report_data, "a new key and a new start");
+    assert_ne!(second.key, first.key);
+    assert_ne!(second.quote, first.quote, "a new key and a new start");
     assert_eq!(second.chain[1], first.chain[1]);
     assert!(!first.seen.is_stale(&identities, None), "what it says is the same");
 }
 
 #[test]
-fn every_change_brings_new_keys() {
-    let Fixture { identities, .. } = development();
+fn a_change_keeps_the_keys_and_quotes_of_those_that_stay() {
+    let Fixture { identities, host, .. } = development();
+    let names = [None, Some("notes.example.com")];
     let _change = identities.reconfigure(vec![app("notes", 2)]).unwrap();
-    let before = [None, Some("notes.example.com")].map(|name| identities.select(name).unwrap());
-    let _change = identities.reconfigure(vec![app("notes", 2), app("mail", 1)]).unwrap();
-    let after = [None, Some("notes.example.com")].map(|name| identities.select(name).unwrap());
+    let before = names.map(|name| identities.select(name));
+    let asked = host.asked();
+    let _change = identities.reconfigure(vec![app("notes", 3), app("mail", 1)]).unwrap();
+    assert_eq!(host.asked(), asked + 1, "one quote, for the new identity");
+    let after = names.map(|name| identities.select(name));
     for (before, after) in before.iter().zip(&after) {
-        assert_ne!(before.report_data, after.report_data);
+        assert_ne!(before.chain[0], after.chain[0]);
+        assert_eq!((&before.key, &before.quote), (&after.key, &after.quote));
     }
-    assert_ne!(after[0].report_data, after[1].report_data, "each identity has its own key");
+    let mail = identities.select(Some("mail.example.com"));
+    let keys = [&after[0].key, &after[1].key, &mail.key];
+    assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2], "each identity has its own key");
+    // An app that was gone in between is another one.
+    let _change = identities.reconfigure(vec![]).unwrap();
+    let _change = identities.reconfigure(vec![app("notes", 3)]).unwrap();
+    assert_ne!(identities.select(Some("notes.example.com")).key, after[1].key);
 }
 
 #[test]
@@ -64,7 +79,7 @@ fn names_are_unique_and_the_enclaves_own_are_not_for_apps() {
         let thief = AppIdentity { hostname: Hostname::parse(own).unwrap(), ..app("a", 1) };
         assert!(matches!(refused(vec![thief]), IdentityError::Reserved(name) if name == own));
     }
-    assert_eq!(identities.select(None).unwrap().scope, Scope::Enclave);
+    assert_eq!(identities.select(None).scope, Scope::Enclave);
     assert!(identities.manifest().leaf("app.a.code_hash").is_none(), "nothing of a refused change stays");
 }
 
@@ -98,7 +113,7 @@ fn what_is_prepared_shows_only_when_it_is_published() {
     let prepared = identities.prepare(vec![app("notes", 2)]).unwrap();
     drop(dropped);
     assert_eq!(identities.manifest().root(), before);
-    let mut seen = identities.select(None).unwrap().seen;
+    let mut seen = identities.select(None).seen;
     let change = identities.publish(prepared);
     assert_ne!(identities.manifest().root(), before);
     assert!(seen.is_stale(&identities, Some("notes")));

@@ -166,18 +166,18 @@ fn only_bounded_certificates_are_read() {
 #[test]
 fn leaves_and_the_manifest_follow_the_installed_chain() {
     let Fixture { identities, .. } = development();
-    let before = identities.select(None).unwrap();
+    let before = identities.select(None);
     let current = Authority::from_sealed(&identities.sealed_authority()).unwrap();
     let root = Operator::new("Root");
     let chain = [root.certify(&current, |_| ()), root.root()];
-    let change = identities.install_ca(&pem(&chain)).unwrap().unwrap();
+    let change = identities.install_ca(&pem(&chain)).unwrap();
 
     assert!(before.seen.is_stale(&identities, None), "core.ca_cert has changed");
     let mut own = before.seen.clone();
     own.accept_own_change(&change);
     assert!(!own.is_stale(&identities, None));
 
-    let after = identities.select(None).unwrap();
+    let after = identities.select(None);
     assert_eq!(after.chain[1..], chain);
     leaves::verify(&after.chain, "enclave.example.com", &after.chain[2]).unwrap();
     let leaf = identities.manifest().leaf("core.ca_cert").unwrap().value().clone();

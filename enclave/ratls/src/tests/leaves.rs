@@ -3,7 +3,7 @@
 use super::*;
 use attestation::leaf_certificate::{LeafCertificate, LeafCertificateError};
 use attestation::oid;
-use attestation::report_data::{self, Binding};
+use attestation::report_data::{Binding, compute, minute};
 use attestation::workloads;
 use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
@@ -36,11 +36,11 @@ fn read(identity: &crate::Identity) -> LeafCertificate {
 #[test]
 fn an_empty_enclave_says_so() {
     let Fixture { identities, .. } = development();
-    let identity = identities.select(None).unwrap();
+    let identity = identities.select(None);
     let leaf = read(&identity);
     assert_eq!(leaf.configuration_root, identities.manifest().root());
     assert_eq!(leaf.workloads_hash, workloads::hash([]).unwrap());
-    assert!(leaf.apps.is_empty() && leaf.app.is_none() && leaf.quote.is_none());
+    assert!(leaf.apps.is_empty() && leaf.app.is_none());
     for name in ["enclave.example.com", "localhost", "127.0.0.1", "::1"] {
         verify(&identity.chain, name, &identity.chain[1]).unwrap();
     }
@@ -51,7 +51,7 @@ fn an_empty_enclave_says_so() {
 fn without_development_there_is_no_loopback_name() {
     let Fixture { identities, .. } =
         fixture(ImagePolicy { served_names: vec!["e.example".into()], ..Default::default() });
-    let identity = identities.select(None).unwrap();
+    let identity = identities.select(None);
     verify(&identity.chain, "e.example", &identity.chain[1]).unwrap();
     for name in ["localhost", "127.0.0.1", "::1"] {
         assert!(verify(&identity.chain, name, &identity.chain[1]).is_err(), "{name}");
@@ -61,20 +61,21 @@ fn without_development_there_is_no_loopback_name() {
 #[test]
 fn validity_is_a_day_from_a_whole_minute_and_quotes_bind_it() {
     let Fixture { identities, .. } = development();
-    let identity = identities.select(None).unwrap();
+    let identity = identities.select(None);
     let leaf = read(&identity);
-    assert_eq!(report_data::minute(leaf.not_before), "2026-11-20T13:13Z");
+    assert_eq!(minute(leaf.not_before), "2026-11-20T13:13Z");
     assert_eq!((leaf.not_before.second(), leaf.not_before.nanosecond()), (0, 0));
     assert_eq!(leaf.not_after - leaf.not_before, time::Duration::DAY);
-    let expected = report_data::compute(&leaf.spki_der, Binding::NotBefore(leaf.not_before));
-    assert_eq!(identity.report_data, expected);
+    let expected = compute(&leaf.spki_der, Binding::NotBefore(leaf.not_before));
+    assert_eq!(leaf.quote.as_deref(), identity.quote.as_ref().map(crate::Quote::as_bytes));
+    assert_eq!(report_data(&leaf.quote.unwrap()), expected);
 }
 
 #[test]
 fn the_enclaves_leaf_lists_all_apps_in_name_order() {
     let Fixture { identities, .. } = development();
     let _change = identities.reconfigure(vec![app("notes", 2), app("mail", 1)]).unwrap();
-    let leaf = read(&identities.select(None).unwrap());
+    let leaf = read(&identities.select(None));
     let said: Vec<_> =
         leaf.apps.iter().map(|app| (app.name.as_str(), app.route_prefix.as_str(), app.code_hash)).collect();
     assert_eq!(said, [("mail", "/mail", [1; 32]), ("notes", "/notes", [2; 32])]);
@@ -86,7 +87,7 @@ fn the_enclaves_leaf_lists_all_apps_in_name_order() {
 fn an_apps_leaf_is_about_that_app() {
     let Fixture { identities, .. } = development();
     let _change = identities.reconfigure(vec![app("notes", 2), app("mail", 1)]).unwrap();
-    let identity = identities.select(Some("notes.example.com")).unwrap();
+    let identity = identities.select(Some("notes.example.com"));
     let leaf = read(&identity);
     assert_eq!(leaf.apps.len(), 1);
     assert_eq!((leaf.apps[0].name.as_str(), leaf.apps[0].code_hash), ("notes", [2; 32]));
@@ -111,8 +112,8 @@ fn an_apps_leaf_is_about_that_app() {
 fn with_one_app_both_leaves_name_it_alike() {
     let Fixture { identities, .. } = development();
     let _change = identities.reconfigure(vec![app("notes", 2)]).unwrap();
-    let of_app = read(&identities.select(Some("notes.example.com")).unwrap());
-    let of_enclave = read(&identities.select(None).unwrap());
+    let of_app = read(&identities.select(Some("notes.example.com")));
+    let of_enclave = read(&identities.select(None));
     assert_eq!(of_app.apps, of_enclave.apps);
     assert_eq!(of_app.workloads_hash, of_enclave.workloads_hash);
 }

@@ -50,7 +50,7 @@ fn leaves_pass_strict_verification() {
         (None, "-verify_ip ::1"),
         (Some("notes.example.com"), "-verify_hostname notes.example.com"),
     ] {
-        let identity = identities.select(sni).unwrap();
+        let identity = identities.select(sni);
         write_pem(&directory.join("leaf.pem"), &identity.chain[..1]);
         write_pem(&directory.join("ca.pem"), &identity.chain[1..]);
         if verify(directory, &format!("-CAfile ca.pem {name} leaf.pem")).is_none() {
@@ -89,7 +89,7 @@ fn an_operator_signs_the_request_with_openssl() {
     let installed = fixture.install(&format!("{}{}", read("ca.pem"), read("root.pem")), now).unwrap();
     let _change = identities.use_authority(installed).unwrap();
 
-    let identity = identities.select(None).unwrap();
+    let identity = identities.select(None);
     write_pem(&directory.join("leaf.pem"), &identity.chain[..1]);
     write_pem(&directory.join("between.pem"), &identity.chain[1..2]);
     let at_leaf = "verify -x509_strict -no_check_time -purpose sslserver -verify_hostname localhost";

@@ -4,7 +4,7 @@ use super::*;
 use crate::Seen;
 
 fn seen(identities: &Identities) -> Seen {
-    identities.select(None).unwrap().seen
+    identities.select(None).seen
 }
 
 fn root(app: &AppIdentity) -> [u8; 32] {

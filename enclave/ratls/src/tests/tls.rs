@@ -8,7 +8,7 @@ use rustls_pki_types::ServerName;
 
 fn client(identities: &Identities, alpn: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(identities.select(None).unwrap().chain[1].clone()).unwrap();
+    roots.add(identities.select(None).chain[1].clone()).unwrap();
     let clock = Arc::new(At(unix_now()));
     let mut config = ClientConfig::builder_with_details(crate::tls::provider(), clock)
         .with_protocol_versions(&[&TLS13])
@@ -54,7 +54,7 @@ fn handshake(
 #[test]
 fn tls_1_3_with_post_quantum_keys_and_never_resumed() {
     let Fixture { identities, .. } = development();
-    let identity = identities.select(None).unwrap();
+    let identity = identities.select(None);
     let config = Arc::new(client(&identities, &[]));
     for _ in 0..2 {
         let (client, _) = handshake(&identity, &config, "127.0.0.1").unwrap();
@@ -70,7 +70,7 @@ fn tls_1_3_with_post_quantum_keys_and_never_resumed() {
 #[test]
 fn every_alpn_name_is_served() {
     let Fixture { identities, .. } = development();
-    let identity = identities.select(None).unwrap();
+    let identity = identities.select(None);
     for name in crate::ALPN_PROTOCOLS {
         let (client, _) =
             handshake(&identity, &Arc::new(client(&identities, &["unknown", name])), "localhost").unwrap();
@@ -84,8 +84,56 @@ fn every_alpn_name_is_served() {
 fn an_apps_identity_stands_for_its_name_only() {
     let Fixture { identities, .. } = development();
     let _change = identities.reconfigure(vec![app("notes", 2)]).unwrap();
-    let identity = identities.select(Some("notes.example.com")).unwrap();
+    let identity = identities.select(Some("notes.example.com"));
     let config = Arc::new(client(&identities, &["h2"]));
     handshake(&identity, &config, "notes.example.com").unwrap();
     assert!(handshake(&identity, &config, "localhost").is_err());
+}
+
+#[test]
+fn a_refused_handshake_ends_with_its_alert() {
+    use crate::{Alert, refusing};
+    use rustls::{AlertDescription, Error};
+    let Fixture { identities, .. } = development();
+    let clock = Arc::new(Clock::new(TestPlatform::new() as Arc<dyn Platform>));
+    for (alert, wanted) in [
+        (Alert::NoApplicationProtocol, AlertDescription::NoApplicationProtocol),
+        (Alert::HandshakeFailure, AlertDescription::HandshakeFailure),
+    ] {
+        let name = ServerName::try_from("localhost").unwrap();
+        let config = Arc::new(client(&identities, &["h2", "enclave-os-nonce/"]));
+        let mut client = ClientConnection::new(config, name).unwrap();
+        let mut server = ServerConnection::new(refusing(alert, &clock).unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut &bytes[..]).unwrap();
+        server.process_new_packets().unwrap_err();
+        bytes.clear();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).unwrap();
+        }
+        client.read_tls(&mut &bytes[..]).unwrap();
+        let refused = client.process_new_packets().unwrap_err();
+        assert_eq!(refused, Error::AlertReceived(wanted));
+        assert!(client.peer_certificates().is_none());
+    }
+}
+
+#[test]
+fn a_challenge_selects_a_normal_protocol() {
+    let Fixture { identities, .. } = development();
+    let challenged = identities.challenged(Some("localhost"), [9; 32]).unwrap();
+    let quote = futures_lite::future::block_on(identities.quoting.quote(challenged.report_data())).unwrap();
+    let identity = identities.answer(challenged, quote).unwrap();
+    let nonce = format!("{}CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk", crate::NONCE_PROTOCOL);
+    let config = Arc::new(client(&identities, &[&nonce, "http/1.1"]));
+    let (client_side, server_side) = handshake(&identity, &config, "localhost").unwrap();
+    assert_eq!(client_side.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert_eq!(client_side.peer_certificates().unwrap(), &identity.chain[..]);
+    let label = attestation::report_data::EXPORTER_LABEL;
+    let of_client = client_side.export_keying_material([0; 32], label, Some(&[9; 32])).unwrap();
+    let of_server = server_side.export_keying_material([0; 32], label, Some(&[9; 32])).unwrap();
+    assert_eq!(of_client, of_server);
+    let alone = Arc::new(client(&identities, &[&nonce]));
+    assert!(handshake(&identity, &alone, "localhost").is_err(), "a nonce beside no normal protocol");
 }

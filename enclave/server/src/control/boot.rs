@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use enclave_access::{Policy, PolicyError, leaves};
 use enclave_platform::Platform;
-use enclave_ratls::{Authority, AuthorityError, Identities, IdentityError, SealedAuthorityError, Settings};
+use enclave_ratls::{
+    Authority, AuthorityError, Identities, IdentityError, Quoting, SealedAuthorityError, Settings,
+};
 use enclave_runtime::{ARTIFACT_TARGET, ENGINE, ENGINE_VERSION, Runtime, StartError};
 use enclave_sealed_store::{Backend, OpenError, Store, StoreError};
 use enclave_wasi::EgressTls;
 use enclave_worker::{Handle, LogLevel};
 
+use super::quotes::{HostQuoting, QuoteDesk};
 use super::record::{AppRecord, DataKey};
 use super::registry::{Registry, StoreFault};
+use super::upkeep::Upkeep;
 use super::{Booted, Control, Known, Mailbox, entries, identities, set_conflicts_apart};
 use crate::catalog::{Catalog, State};
 use crate::gate::Gate;
@@ -95,6 +99,9 @@ impl Control {
             leaves::version(env!("CARGO_PKG_VERSION"), ENGINE)?,
         )?;
         let clock = handle.clock().clone();
+        let service = Arc::new(HostQuoting(handle.clone()));
+        let quoting = Arc::new(Quoting::new(platform.clone(), clock.clone(), service));
+        let quotes = QuoteDesk::open(&handle, quoting.clone());
         let identities = Arc::new(Identities::new(platform.clone(), clock, settings, authority)?);
 
         let (mailbox, jobs) = Mailbox::new(limits::JOBS);
@@ -117,11 +124,15 @@ impl Control {
             registry,
             runtime,
             identities: identities.clone(),
+            quoting,
+            upkeep: Upkeep::default(),
             catalog: catalog.clone(),
             apps: BTreeMap::new(),
             jobs,
         };
         control.bring_back().await?;
+        // So that the first certificate that is shown has a quote, if one can be had.
+        control.keep_up().await;
         let booted = Booted {
             policy,
             identities,
@@ -129,6 +140,9 @@ impl Control {
             info: Arc::new(info),
             budget: Budget::new(capacity.requests),
             mailbox,
+            quotes,
+            buckets: Arc::default(),
+            refused: Arc::default(),
         };
         Ok((control, booted))
     }
@@ -155,7 +169,7 @@ impl Control {
         }
         // Answered before anybody is served, so no connection has to accept the change.
         let identities = identities(&apps).map_err(BootError::Apps)?;
-        drop(self.identities.reconfigure(identities)?);
+        drop(self.identities.reconfigure(identities, &self.quoting).await?);
         self.catalog.publish(entries(&apps).map_err(BootError::Apps)?);
         self.apps = apps;
         Ok(())

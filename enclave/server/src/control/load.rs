@@ -53,7 +53,7 @@ impl Control {
         let known = Known { record: Some(record.clone()), state: State::Ready(app, Gate::default()) };
         let mut apps = self.apps.clone();
         apps.insert(name.clone(), known);
-        let next = self.next(apps)?;
+        let next = self.next(apps).await?;
 
         // The pieces of a damaged artifact are written again, although its code hash is the same.
         let rewrite =

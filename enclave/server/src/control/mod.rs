@@ -6,8 +6,10 @@
 mod boot;
 mod load;
 mod mailbox;
+mod quotes;
 mod record;
 mod registry;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use boundary_wire::client::AppInfo;
 use enclave_access::Policy;
 use enclave_platform::Platform;
-use enclave_ratls::{AppIdentity, Change, Identities, IdentityError, Prepared};
+use enclave_ratls::{AppIdentity, Change, Identities, IdentityError, Prepared, Quoting};
 use enclave_runtime::{CallHost, Runtime};
 use enclave_sealed_store::{Backend, Store};
 use enclave_worker::Handle;
@@ -27,10 +29,12 @@ use crate::{Info, limits};
 
 pub use boot::BootError;
 pub(crate) use mailbox::{Job, Mailbox};
+pub(crate) use quotes::{QuoteDesk, overloaded};
 pub(crate) use registry::MAX_ARTIFACT;
 
 use record::AppRecord;
 use registry::Registry;
+use upkeep::Upkeep;
 
 /// The state of the control thread.
 pub struct Control {
@@ -41,6 +45,8 @@ pub struct Control {
     registry: Registry,
     runtime: Arc<Runtime>,
     identities: Arc<Identities>,
+    quoting: Arc<Quoting>,
+    upkeep: Upkeep,
     catalog: Arc<Catalog>,
     apps: BTreeMap<String, Known>,
     jobs: mailbox::Jobs,
@@ -76,15 +82,19 @@ pub struct Booted {
     pub(crate) info: Arc<Info>,
     pub(crate) budget: crate::Budget,
     pub(crate) mailbox: Mailbox,
+    pub(crate) quotes: QuoteDesk,
+    pub(crate) buckets: Arc<crate::attest::Buckets>,
+    pub(crate) refused: Arc<crate::attest::Refused>,
 }
 
 impl Control {
-    /// Carries out jobs until no worker is left to ask, then flushes the store and seals its last head.
+    /// Carries out jobs and keeps the certificates fresh until no worker is left to ask, then flushes the store
+    /// and seals its last head.
     ///
     /// # Errors
     /// When the store could not be closed in order; what was acknowledged is safe all the same.
     pub async fn run(mut self) -> Result<(), String> {
-        while let Some((job, _permit)) = self.jobs.next().await {
+        while let Some((job, _permit)) = self.next_job().await {
             // Who no longer waits for the answer gets none.
             match job {
                 Job::Load { load, artifact, share: _share, done } => {
@@ -98,13 +108,29 @@ impl Control {
         self.store.close().await.map_err(|error| error.to_string())
     }
 
+    /// The next job; looks after the certificates while there is none.
+    async fn next_job(&mut self) -> Option<(Job, crate::budget::Permit)> {
+        loop {
+            let due = async {
+                self.handle.deadline(self.upkeep.at()).await;
+                None
+            };
+            let job = async { Some(self.jobs.next().await) };
+            if let Some(job) = futures_lite::future::or(job, due).await {
+                return job;
+            }
+            self.keep_up().await;
+        }
+    }
+
     async fn unload(&mut self, name: &str) -> Result<Option<Change>, Refusal> {
         let Some(known) = self.apps.get(name) else { return Ok(None) };
         let record = known.record.clone();
         let mut apps = self.apps.clone();
         apps.remove(name);
-        let next = self.next(apps)?;
-        let closed = self.close_gate(known, Data::Erased).await?;
+        let known = known.clone();
+        let next = self.next(apps).await?;
+        let closed = self.close_gate(&known, Data::Erased).await?;
         self.registry.remove(name, record.as_ref()).await?;
         let change = self.publish(next);
         closed.into_iter().for_each(Closed::retire);
@@ -119,7 +145,8 @@ impl Control {
         let sealed = authority.to_sealed();
         let prepared = self
             .identities
-            .prepare_authority(authority)
+            .prepare_authority(authority, &self.quoting)
+            .await
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         self.registry.put_ca(&sealed).await.map_err(|error| registry::store_refusal(&error))?;
         Ok(self.identities.publish(prepared))
@@ -150,12 +177,13 @@ impl Control {
     }
 
     /// Certificates and lists that say that these are the apps, before anything is stored: what comes after
-    /// storing cannot fail.
-    fn next(&self, apps: BTreeMap<String, Known>) -> Result<Next, Refusal> {
+    /// storing cannot fail. A certificate for which no quote can be had is no failure.
+    async fn next(&self, apps: BTreeMap<String, Known>) -> Result<Next, Refusal> {
         let entries = entries(&apps)?;
         let prepared = self
             .identities
-            .prepare(identities(&apps)?)
+            .prepare(identities(&apps)?, &self.quoting)
+            .await
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         Ok(Next { apps, entries, prepared })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use boundary_wire::client::{Call, Load, Params, Reply, encode_text};
+use boundary_wire::client::{Attest, Call, Load, Params, Reply, encode_text};
 use enclave_access::{Operation, decide};
 use enclave_platform::ThreadIndex;
 use enclave_ratls::Scope;
@@ -21,7 +21,7 @@ use super::{Answer, Request, Response, options, problem};
 use crate::control::{Job, MAX_ARTIFACT};
 use crate::refusal::{Refusal, unknown_app};
 use crate::session::Session;
-use crate::{catalog, commands, limits};
+use crate::{attest, catalog, commands, limits};
 
 /// Answers one request. The answer counts against the budget until the client has taken it.
 pub(super) async fn answer(session: &Session, answers: &Arc<Answers>, request: Request) -> Answer {
@@ -203,12 +203,36 @@ async fn operate(
             Ok(typed(Content::Made(csr.into_bytes()), "application/x-pem-file"))
         }
         Route::CaInstall => install_ca(session, body, auth).await,
-        Route::Attest => Err(commands::attest_not_available()),
-        Route::Evidence | Route::Metrics | Route::Logs => {
+        Route::Attest => {
+            let (bytes, _share) = Body::new(session, body, limits::ALLOWANCE)?.read_all().await?;
+            let attest: Attest = serde_json::from_slice(&bytes).map_err(|error| {
+                let message = format!("the body is {{\"nonce\":\"<base64url of 32 bytes>\"}}: {error}");
+                Refusal::new("bad-request", message)
+            })?;
+            attest::attest(session, &attest, auth).await.map(reply)
+        }
+        Route::Evidence => {
+            let interoperable = wants_interoperable(head)?;
+            attest::evidence(session, interoperable, auth).await.map(|document| json_value(&document))
+        }
+        Route::Metrics | Route::Logs => {
             session.enclave_only()?;
             Err(Refusal::new("not-available", "this build does not offer this operation"))
         }
     }
+}
+
+/// `?interop=1`.
+fn wants_interoperable(head: &http::request::Parts) -> Result<bool, Refusal> {
+    let mut wanted = false;
+    for (option, value) in path::query(head.uri.query())? {
+        wanted = match (option.as_str(), value.as_str()) {
+            ("interop", "0") => false,
+            ("interop", "1") => true,
+            _ => return Err(Refusal::new("bad-option", "evidence takes one option: interop=1 (or 0)")),
+        };
+    }
+    Ok(wanted)
 }
 
 fn params(bytes: &[u8]) -> Result<Params, Refusal> {
@@ -240,6 +264,7 @@ async fn ready(session: &Session) -> Response {
         "development": info.development,
         "mrenclave": info.mrenclave,
         "workers": info.workers,
+        "quotes": attest::readiness(session),
     });
     if session.scope == Scope::Enclave
         && let Some(members) = document.as_object_mut()

@@ -64,8 +64,8 @@ pub const ROUTES: &[RouteInfo] = &[
     route("POST", "ca/install", Route::CaInstall),
     route("POST", "challenge", Route::Challenge),
     route("GET", "openapi.json", Route::OpenApi),
-    later("POST", "attest", Route::Attest),
-    later("GET", "evidence", Route::Evidence),
+    route("POST", "attest", Route::Attest),
+    route("GET", "evidence", Route::Evidence),
     later("GET", "metrics", Route::Metrics),
     later("GET", "apps/{name}/logs", Route::Logs),
 ];

@@ -66,7 +66,7 @@ fn bad_frames_get_a_typed_error_and_the_connection_goes_on() {
             r#"{"wasm_call":{"app":"a","function":"twice","params":[{"type":"string","value":"1"}]}}"#,
             "bad-params",
         ),
-        (r#"{"attest":{"nonce":"x"}}"#, "not-available"),
+        (r#"{"attest":{"nonce":"x"}}"#, "bad-request"),
         (r#"{"Data":"text"}"#, "bad-request"),
         (r#"{"Data":[300]}"#, "bad-request"),
         (r#"{"Data":[]}"#, "bad-request"),

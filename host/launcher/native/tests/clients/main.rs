@@ -301,7 +301,8 @@ fn management_over_http() {
         ("GET", "/a/../.enclave/v1/health", 400, "bad-path"),
         ("GET", "/.enclave//v1/health", 400, "bad-path"),
         ("GET", "/.enclave/v1/metrics", 501, "not-available"),
-        ("POST", "/.enclave/v1/attest", 501, "not-available"),
+        ("POST", "/.enclave/v1/attest", 400, "bad-request"),
+        ("GET", "/.enclave/v1/evidence?colour=red", 400, "bad-option"),
         ("PUT", "/.enclave/v1/apps/x?colour=red", 400, "bad-option"),
     ] {
         assert_eq!(host.http(method, target, b"").problem(), (status, code.into()), "{method} {target}");

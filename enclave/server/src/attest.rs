@@ -1,0 +1,189 @@
+//! Quotes for connections: tier `challenge` in the handshake, tier `channel` after it, and documents.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use boundary_wire::client::{Attest, Reply};
+use enclave_access::{Operation, decide};
+use enclave_ratls::{Document, Generation, Identity, Offline, QuoteError, Status, rfc3339};
+use enclave_worker::{Handle, LogLevel};
+use serde_json::{Value, json};
+
+use crate::bucket::Bucket;
+use crate::control::overloaded;
+use crate::refusal::{Refusal, unknown_app};
+use crate::session::Session;
+use crate::{Services, limits};
+
+/// How often quotes are made for clients, of the whole enclave: it cannot know who a peer is, so it cannot
+/// give each a share. Handshakes have a bucket of their own, so that those who only connect cannot take the
+/// quotes of those who have.
+pub(crate) struct Buckets {
+    challenges: Bucket,
+    requests: Bucket,
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        let bucket = || Bucket::new(limits::QUOTE_INTERVAL, limits::QUOTE_BURST);
+        Buckets { challenges: bucket(), requests: bucket() }
+    }
+}
+
+/// The identity for a client that offered a nonce.
+pub(crate) async fn challenge(
+    services: &Services,
+    handle: &Handle,
+    server_name: Option<&str>,
+    nonce: [u8; 32],
+) -> Result<Identity, Refusal> {
+    if !services.buckets.challenges.take(handle.monotonic()) {
+        return Err(overloaded());
+    }
+    let failed = |error: enclave_ratls::IdentityError| Refusal::new(error.code(), error.to_string());
+    let challenged = services.identities.challenged(server_name, nonce).map_err(failed)?;
+    let quote = services.quotes.quote(handle, challenged.report_data()).await?;
+    services.identities.answer(challenged, quote).map_err(failed)
+}
+
+/// A quote that binds this very connection to the client's nonce.
+pub(crate) async fn attest(session: &Session, attest: &Attest, auth: Option<&str>) -> Result<Reply, Refusal> {
+    let services = &session.services;
+    decide(&services.policy, Operation::Evidence, auth)?;
+    if !services.buckets.requests.take(session.handle.monotonic()) {
+        return Err(overloaded());
+    }
+    let report_data = session.channel_report_data(&attest.nonce().ok_or_else(bad_nonce)?)?;
+    let quote = services.quotes.quote(&session.handle, report_data).await?;
+    Ok(Reply::Attested {
+        quote: STANDARD.encode(quote.as_bytes()),
+        collateral: services.quotes.board().collateral().map(|document| Value::clone(&document)),
+        issued: now(session),
+    })
+}
+
+fn bad_nonce() -> Refusal {
+    Refusal::new("bad-request", "`nonce` is 32 bytes in base64url without padding, drawn for this request")
+}
+
+/// The evidence document of what the connection was made to (`docs/formats/evidence.md`).
+pub(crate) async fn evidence(
+    session: &Session,
+    interoperable: bool,
+    auth: Option<&str>,
+) -> Result<Value, Refusal> {
+    let services = &session.services;
+    decide(&services.policy, Operation::Evidence, auth)?;
+    let internal = |error: String| Refusal::new("internal", error);
+    let offline = services.identities.offline(&session.scope).map_err(|error| internal(error.to_string()))?;
+    let offline = offline.ok_or_else(|| unknown_app(session.sni.as_deref().unwrap_or_default()))?;
+    let quote = document_quote(session, &offline, Document::Evidence).await?;
+    let chain: Vec<_> = offline.chain().iter().map(|der| STANDARD.encode(der)).collect();
+    let generation = |generation: &Generation| {
+        json!({
+            "generation": generation.number,
+            "configuration_root": crate::hex::encode(&generation.configuration_root),
+            "since": rfc3339(generation.since),
+            "changed": generation.changed,
+        })
+    };
+    let manifest = serde_json::to_value(offline.manifest()).map_err(|error| internal(error.to_string()))?;
+    let mut document = json!({
+        "format": 1,
+        "certificate_chain": chain,
+        "certificate_quote": offline.certificate_quote().map(|quote| STANDARD.encode(quote.as_bytes())),
+        "evidence_quote": quote,
+        "collateral": services.quotes.board().collateral().as_deref(),
+        "manifest": manifest,
+        "generations": offline.generations().iter().map(generation).collect::<Vec<_>>(),
+        "issued": now(session),
+    });
+    if interoperable && let Some(members) = document.as_object_mut() {
+        let quote = document_quote(session, &offline, Document::Interoperable).await?;
+        let claims = STANDARD.encode(offline.interoperable_claims());
+        members.insert("interop".into(), json!({ "quote": quote, "claims": claims }));
+    }
+    Ok(document)
+}
+
+/// The quote of a document in base64: made once for each leaf. `None`: the host gives none.
+async fn document_quote(
+    session: &Session,
+    offline: &Offline,
+    document: Document,
+) -> Result<Option<String>, Refusal> {
+    let encode = |quote: &enclave_ratls::Quote| Some(STANDARD.encode(quote.as_bytes()));
+    if let Some(quote) = offline.quote(document) {
+        return Ok(encode(&quote));
+    }
+    let services = &session.services;
+    if !services.buckets.requests.take(session.handle.monotonic()) {
+        return Err(overloaded());
+    }
+    match services.quotes.quote(&session.handle, offline.report_data(document)).await {
+        Ok(quote) => {
+            offline.keep(document, &quote);
+            Ok(encode(&quote))
+        }
+        Err(refusal) if refusal.code() == "no-quote" => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// What `ready` says of quotes.
+pub(crate) fn readiness(session: &Session) -> Value {
+    let board = session.services.quotes.board();
+    let mut said = match board.status() {
+        None => json!({ "state": "none", "reason": "none was asked for yet" }),
+        Some(Status::Missing { since, why }) => json!({
+            "state": "none",
+            "reason": why.to_string(),
+            "host_misbehaved": matches!(why, QuoteError::HostMisbehaved(_)),
+            "since": rfc3339(since),
+        }),
+        Some(Status::Available { since, last }) => json!({
+            "state": "available",
+            "since": rfc3339(since),
+            "last": rfc3339(last),
+        }),
+    };
+    if let Some(members) = said.as_object_mut() {
+        let identity = session.services.identities.select(session.sni.as_deref());
+        members.insert("kind".into(), "dcap-ecdsa-v3".into());
+        members.insert("certificate".into(), identity.quote.is_some().into());
+        members.insert("certificate_since".into(), rfc3339(identity.not_before).into());
+        members.insert("collateral".into(), board.collateral().is_some().into());
+        members.insert("challenges_refused".into(), session.services.refused.count().into());
+    }
+    said
+}
+
+/// Handshakes that were refused although their nonce was right.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    count: std::sync::atomic::AtomicU64,
+    quiet_until: std::sync::Mutex<enclave_platform::clock::Monotonic>,
+}
+
+impl Refused {
+    fn count(&self) -> u64 {
+        self.count.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Counts one, and says why in the log: at most once in a while, because anybody can cause it.
+    pub(crate) fn add(&self, handle: &Handle, refusal: &Refusal) {
+        let count = self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let now = handle.monotonic();
+        let mut quiet = self.quiet_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if now < *quiet {
+            return;
+        }
+        *quiet = now.after(limits::LOG_INTERVAL);
+        drop(quiet);
+        let line = format!("{count} challenged handshakes refused so far, the last one for: {refusal}");
+        handle.log(LogLevel::Warn, "quotes", &line);
+    }
+}
+
+fn now(session: &Session) -> String {
+    enclave_ratls::now_rfc3339(session.handle.clock())
+}
