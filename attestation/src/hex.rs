@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// Two digits for each byte.
+pub fn encode(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut out = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -13,7 +14,8 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     out
 }
 
-pub(crate) fn decode_32(text: &str) -> Option<[u8; 32]> {
+/// Any number of bytes; `None` for anything but pairs of `0-9a-f`.
+pub fn decode(text: &str) -> Option<Vec<u8>> {
     fn nibble(digit: u8) -> Option<u8> {
         match digit {
             b'0'..=b'9' => Some(digit - b'0'),
@@ -22,14 +24,22 @@ pub(crate) fn decode_32(text: &str) -> Option<[u8; 32]> {
         }
     }
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != 32 || !rest.is_empty() {
+    if !rest.is_empty() {
         return None;
     }
-    let mut out = [0; 32];
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
+}
+
+/// Exactly `N` bytes.
+pub fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N * 2 {
+        return None;
     }
-    Some(out)
+    decode(text)?.try_into().ok()
+}
+
+pub(crate) fn decode_32(text: &str) -> Option<[u8; 32]> {
+    decode_array(text)
 }
 
 /// For `#[serde(with)]`: 32 bytes as 64 digits.
@@ -44,6 +54,21 @@ pub(crate) mod bytes_32 {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {
         let text = String::deserialize(d)?;
         decode_32(&text).ok_or_else(|| D::Error::custom("not 64 lowercase hexadecimal digits"))
+    }
+}
+
+/// For `#[serde(with)]`: any number of bytes.
+pub(crate) mod bytes {
+    use super::{Deserialize, Deserializer, Serializer, decode, encode};
+    use serde::de::Error as _;
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(d)?;
+        decode(&text).ok_or_else(|| D::Error::custom("not pairs of lowercase hexadecimal digits"))
     }
 }
 

@@ -7,20 +7,30 @@
 //! - [`manifest`]: the configuration as named leaves of that tree.
 //! - [`oid`]: where certificates carry what.
 //! - [`report_data`]: what a quote is made over.
+//! - [`quote`]: what a quote says, and [`collateral`]: what it takes to verify it.
+//! - [`evidence`]: the document that is verified offline.
+//! - [`hex`] and [`instant`]: how documents spell bytes and moments.
 //! - [`image_policy`]: the measured policy page.
 //! - `image_manifest` (feature `image-manifest`): what is told beside a signed image.
 //! - `leaf_certificate` (feature `x509`): what a leaf certificate claims.
+//! - `policy` (feature `verify`): what a verifier accepts.
 
 #![forbid(unsafe_code)]
 
-mod hex;
+pub mod collateral;
+pub mod evidence;
+pub mod hex;
 #[cfg(feature = "image-manifest")]
 pub mod image_manifest;
 pub mod image_policy;
+pub mod instant;
 #[cfg(feature = "x509")]
 pub mod leaf_certificate;
 pub mod manifest;
 pub mod merkle;
 pub mod oid;
+#[cfg(feature = "verify")]
+pub mod policy;
+pub mod quote;
 pub mod report_data;
 pub mod workloads;

@@ -24,6 +24,9 @@ pub enum Binding<'a> {
 /// Label of the TLS exporter of the `channel` tier.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-enclave-os-attest-v1";
 
+/// What makes report data of an evidence document unlike that of a connection.
+pub const EVIDENCE_LABEL: &[u8] = b"enclave-os evidence v1";
+
 /// `SHA-512( SHA-256(SPKI DER) ‖ binding )`.
 pub fn compute(spki_der: &[u8], binding: Binding<'_>) -> [u8; 64] {
     let hash = Sha512::new().chain_update(Sha256::digest(spki_der));
@@ -34,6 +37,17 @@ pub fn compute(spki_der: &[u8], binding: Binding<'_>) -> [u8; 64] {
     }
     .finalize()
     .into()
+}
+
+/// What an evidence document's own quote is made over (DESIGN D13):
+/// `SHA-512("enclave-os evidence v1" ‖ SHA-256(leaf DER) ‖ manifest root)`.
+pub fn evidence(leaf_der: &[u8], manifest_root: &[u8; 32]) -> [u8; 64] {
+    Sha512::new()
+        .chain_update(EVIDENCE_LABEL)
+        .chain_update(Sha256::digest(leaf_der))
+        .chain_update(manifest_root)
+        .finalize()
+        .into()
 }
 
 /// `YYYY-MM-DDTHH:MMZ`.
@@ -75,5 +89,10 @@ mod tests {
         ] {
             assert_eq!(crate::hex::encode(&compute(b"spki", binding)), expected);
         }
+        // python: hashlib.sha512(b"enclave-os evidence v1" + hashlib.sha256(b"leaf").digest() + b"\x03" * 32)
+        assert_eq!(
+            crate::hex::encode(&evidence(b"leaf", &[3; 32])),
+            "4ee8c968d1bd5d07c01893d73b4fe83ef37e952c52b6ff2b47b949205f6bfa29bca8ce9aeeabdea5e5da1cf331ce714ad66ef4fa4e1fad82babc772dd8493c74"
+        );
     }
 }
