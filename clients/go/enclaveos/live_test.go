@@ -1,0 +1,437 @@
+package enclaveos_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"enclaveos/client-go/configuration"
+	"enclaveos/client-go/dcap"
+	"enclaveos/client-go/enclaveos"
+	"enclaveos/client-go/internal/fixture"
+	"enclaveos/client-go/leaf"
+	"enclaveos/client-go/policy"
+	"enclaveos/client-go/verify"
+)
+
+// The tests in this file run against a server:
+//
+//	ENCLAVE_OS_ADDRESS   host:port of a development server
+//	ENCLAVE_OS_POLICY    the text of a policy: roots and enclave, without other tables
+//	ENCLAVE_OS_COMPONENT a file with examples/wasm-example, compiled for it
+
+// server is the server of the environment, with the example loaded as `go-client` and as `go-other`.
+type server struct {
+	t       *testing.T
+	address string
+	policy  string
+}
+
+const (
+	appName   = "go-client"
+	otherName = "go-other"
+	hostname  = "go-client.example"
+)
+
+func live(t *testing.T) *server {
+	address := os.Getenv("ENCLAVE_OS_ADDRESS")
+	if address == "" {
+		t.Skip("ENCLAVE_OS_ADDRESS names no server")
+	}
+	s := &server{t: t, address: address, policy: os.Getenv("ENCLAVE_OS_POLICY") + "\n"}
+	component, err := os.ReadFile(os.Getenv("ENCLAVE_OS_COMPONENT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := s.connect(policy.Channel, "")
+	defer conn.Close()
+	there, err := conn.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, host := range map[string]string{appName: hostname, otherName: "go-other.example"} {
+		if slices.ContainsFunc(there, func(app enclaveos.AppInfo) bool { return app.Name == name }) {
+			continue
+		}
+		app, err := conn.Load(t.Context(), enclaveos.Load{Name: name, Hostname: host, Component: component})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code := sha256.Sum256(component); app.CodeHash != hexOf(code) {
+			t.Errorf("%s runs %s", name, app.CodeHash)
+		}
+	}
+	return s
+}
+
+func (s *server) client(tier policy.Tier, more string, edit ...func(*enclaveos.Config)) *enclaveos.Client {
+	s.t.Helper()
+	config := enclaveos.Config{Address: s.address, Policy: parse(s.t, s.policy+more), Tier: &tier}
+	for _, change := range edit {
+		change(&config)
+	}
+	made, err := enclaveos.New(config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return made
+}
+
+func (s *server) connect(tier policy.Tier, more string, edit ...func(*enclaveos.Config)) *enclaveos.Conn {
+	s.t.Helper()
+	conn, err := s.client(tier, more, edit...).Connect(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return conn
+}
+
+func toApp(c *enclaveos.Config) { c.ServerName = hostname }
+
+// collateral is what the enclave sends along.
+func (s *server) collateral() *dcap.Collateral {
+	return s.evidence().Collateral
+}
+
+func (s *server) get(path string) []byte {
+	s.t.Helper()
+	response, err := s.client(policy.Channel, "").HTTP().Get("https://" + s.address + "/.enclave/v1/" + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		s.t.Fatal(path, response.Status, err, string(body))
+	}
+	return body
+}
+
+func (s *server) evidence() *verify.Document {
+	document, err := verify.ParseDocument(s.get("evidence"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return document
+}
+
+func TestLiveCallsAtEveryTier(t *testing.T) {
+	s := live(t)
+	for _, tier := range []policy.Tier{policy.Certificate, policy.Challenge, policy.Channel} {
+		conn := s.connect(tier, anyTier)
+		if v := conn.Verdict(); !v.Accepted || *v.Tier != tier {
+			t.Errorf("%+v", v)
+		}
+		app := conn.App(appName)
+		for _, call := range []struct {
+			function   string
+			parameters []any
+			want       any
+		}{
+			{"hello", nil, "Hello, World!"},
+			{"kv-store", []any{"greeting", "hi"}, "stored: greeting"},
+			{"kv-read", []any{"greeting"}, "hi"},
+		} {
+			got, err := app.Call(t.Context(), call.function, call.parameters...)
+			if err != nil || got != call.want {
+				t.Errorf("%s %s: %v, %v", tier, call.function, got, err)
+			}
+		}
+		var refused *enclaveos.RefusedError
+		if _, err := app.Call(t.Context(), "hello", 1); !errors.As(err, &refused) || refused.Code != "bad-params" {
+			t.Error(err)
+		}
+		if _, err := conn.App("no-such-app").Call(t.Context(), "hello"); !errors.As(err, &refused) || refused.Code != "unknown-app" {
+			t.Error(err)
+		}
+		if err := conn.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+	}
+}
+
+func TestLiveHTTP(t *testing.T) {
+	s := live(t)
+	for _, tier := range []policy.Tier{policy.Certificate, policy.Challenge, policy.Channel} {
+		web := s.client(tier, anyTier).HTTP()
+		for range 2 {
+			response, err := web.Post("https://"+s.address+"/.enclave/v1/apps/"+appName+"/call/hello", "application/json", strings.NewReader("[]"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			response.Body.Close()
+			if err != nil || !bytes.Contains(body, []byte("Hello, World!")) {
+				t.Errorf("%s: %s %v", tier, body, err)
+			}
+		}
+		web.CloseIdleConnections()
+	}
+}
+
+func TestLiveApp(t *testing.T) {
+	s := live(t)
+	own := anyTier + "[app]\nname = \"" + appName + "\"\nkey_source = \"generated\"\n"
+	conn := s.connect(policy.Challenge, own, toApp)
+	if apps := conn.Verdict().Apps; len(apps) != 1 || apps[0].KeySource != "generated" {
+		t.Errorf("%+v", apps)
+	}
+	if got, err := conn.App(appName).Call(t.Context(), "hello"); err != nil || got != "Hello, World!" {
+		t.Error(got, err)
+	}
+	var refused *enclaveos.RefusedError
+	if _, err := conn.App(otherName).Call(t.Context(), "hello"); !errors.As(err, &refused) {
+		t.Error(err)
+	}
+	conn.Close()
+	// One app's certificate under another app's name, and where nobody has the name.
+	other := anyTier + "[app]\nname = \"" + otherName + "\"\n"
+	refused0(t, s.client(policy.Challenge, other, toApp), verify.CheckApp)
+	nobody := func(c *enclaveos.Config) { c.ServerName = "nobody.example" }
+	refused0(t, s.client(policy.Challenge, anyTier, nobody), verify.CheckServerName)
+	hash := anyTier + "[app]\nname = \"" + appName + "\"\ncode_hashes = [\"" + hexOf([32]byte{}) + "\"]\n"
+	refused0(t, s.client(policy.Challenge, hash), verify.CheckCodeHash)
+}
+
+func TestLiveSettings(t *testing.T) {
+	s := live(t)
+	manifest, err := configuration.ParseManifest(s.get("manifest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := func(name string, hash [32]byte) string {
+		return fmt.Sprintf("[configuration.leaves]\n%q = [\"%x\"]\n", name, hash)
+	}
+	policyHash := manifest.Leaf("core.operator_policy").ValueHash
+	s.connect(policy.Channel, wanted("core.operator_policy", policyHash)).Close()
+	refused0(t, s.client(policy.Channel, wanted("core.operator_policy", [32]byte{})), verify.CheckConfiguration)
+	refused0(t, s.client(policy.Channel, wanted("core.nothing", [32]byte{})), verify.CheckConfiguration)
+	// On an app's connection the manifest is the app's own; other settings come as proofs.
+	limits := manifest.Leaf("app." + appName + ".limits").ValueHash
+	s.connect(policy.Channel, wanted("app."+appName+".limits", limits), toApp).Close()
+	s.connect(policy.Channel, wanted("core.operator_policy", policyHash), toApp).Close()
+	root := manifest.OfApp(appName).Root
+	s.connect(policy.Channel, fmt.Sprintf("[app]\nname = %q\n[configuration]\napp_root = [\"%x\"]\n", appName, root)).Close()
+
+	proof, err := configuration.ParseProof(s.get("proofs/core.version"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := proof.Verify(manifest.Root); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLiveEvidence(t *testing.T) {
+	s := live(t)
+	text := s.get("evidence")
+	p := parse(t, s.policy+anyTier)
+	if v := verify.JudgeDocument(p, text, verify.Context{}, time.Now()); !v.Accepted {
+		t.Error(v.Explain())
+	}
+	if v := verify.JudgeDocument(p, text, verify.Context{}, time.Now().Add(25*time.Hour)); v.Accepted {
+		t.Error("accepted a day later")
+	}
+	var members map[string]any
+	if err := json.Unmarshal(text, &members); err != nil {
+		t.Fatal(err)
+	}
+	members["evidence_quote"] = members["certificate_quote"]
+	swapped, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := verify.JudgeDocument(p, swapped, verify.Context{}, time.Now()); !slices.Equal(v.Failed(), []verify.CheckID{verify.CheckReportData}) {
+		t.Error(v.Failed())
+	}
+}
+
+// anotherImage is the policy with another measurement.
+func (s *server) anotherImage() *policy.Policy {
+	p := parse(s.t, s.policy+anyTier)
+	p.Enclave.MRENCLAVE = [][32]byte{{1}}
+	return p
+}
+
+func TestLiveNothingIsSentUnderAWrongPolicy(t *testing.T) {
+	s := live(t)
+	collateral, wrong := s.collateral(), s.anotherImage()
+	for _, tier := range []policy.Tier{policy.Certificate, policy.Challenge} {
+		r := relayTo(t, s.address)
+		c := s.client(tier, "", func(c *enclaveos.Config) {
+			c.Policy, c.Collateral, c.Address = wrong, collateral, r.listener.Addr().String()
+		})
+		refused0(t, c, verify.CheckMeasurement)
+		if n := applicationRecords(t, <-r.sent); n != 2 {
+			t.Errorf("%s: %d encrypted records instead of Finished and the closing alert", tier, n)
+		}
+	}
+	refused0(t, s.client(policy.Channel, "", func(c *enclaveos.Config) { c.Policy = wrong }), verify.CheckMeasurement)
+	intel := parse(t, strings.Replace(s.policy, "development", "intel = true\n#", 1)+anyTier)
+	refused0(t, s.client(policy.Channel, "", func(c *enclaveos.Config) { c.Policy = intel }), verify.CheckRoot)
+}
+
+// shown is a connection made by hand, to misuse what an enclave shows on it.
+type shown struct {
+	conn  *tls.Conn
+	chain [][]byte
+}
+
+func (s *server) handshake(alpn ...string) (*shown, error) {
+	conn, err := tls.Dial("tcp", s.address, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: append(alpn, "enclave-os/1")})
+	if err != nil {
+		return nil, err
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	made := &shown{conn: conn}
+	for _, certificate := range conn.ConnectionState().PeerCertificates {
+		made.chain = append(made.chain, certificate.Raw)
+	}
+	return made, nil
+}
+
+func (s *server) open(alpn ...string) *shown {
+	s.t.Helper()
+	made, err := s.handshake(alpn...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return made
+}
+
+// attest asks for a quote by hand.
+func (o *shown) attest(t *testing.T, nonce [32]byte) []byte {
+	t.Helper()
+	request := fmt.Appendf(nil, `{"attest":{"nonce":%q}}`, base64.RawURLEncoding.EncodeToString(nonce[:]))
+	if _, err := o.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(request))), request...)); err != nil {
+		t.Fatal(err)
+	}
+	var prefix [4]byte
+	if _, err := io.ReadFull(o.conn, prefix[:]); err != nil {
+		t.Fatal(err)
+	}
+	reply := make([]byte, binary.BigEndian.Uint32(prefix[:]))
+	if _, err := io.ReadFull(o.conn, reply); err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ Quote []byte }
+	if err := json.Unmarshal(reply, &answer); err != nil || len(answer.Quote) == 0 {
+		t.Fatal(err, string(reply))
+	}
+	return answer.Quote
+}
+
+func (o *shown) exporter(t *testing.T, nonce [32]byte) [32]byte {
+	state := o.conn.ConnectionState()
+	exporter, err := state.ExportKeyingMaterial(leaf.ExporterLabel, nonce[:], 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [32]byte(exporter)
+}
+
+func TestLiveEvidenceOfAnotherConnectionIsRefused(t *testing.T) {
+	s := live(t)
+	p, known := parse(t, s.policy), verify.Context{Collateral: s.collateral()}
+	failed := func(presented verify.Presented) []verify.CheckID {
+		return verify.Judge(p, presented, known, time.Now()).Failed()
+	}
+	reportData := []verify.CheckID{verify.CheckReportData}
+	var nonces [2][32]byte
+	rand.Read(nonces[0][:])
+	rand.Read(nonces[1][:])
+
+	challenged := s.open("enclave-os-nonce/" + base64.RawURLEncoding.EncodeToString(nonces[0][:]))
+	chain := verify.Certificate{Chain: challenged.chain}
+	if got := failed(verify.Challenge{Certificate: chain, Nonce: nonces[0]}); len(got) > 0 {
+		t.Error(got)
+	}
+	if got := failed(verify.Challenge{Certificate: chain, Nonce: nonces[1]}); !slices.Equal(got, reportData) {
+		t.Error("an old nonce:", got)
+	}
+
+	first, second := s.open(), s.open()
+	quote := first.attest(t, nonces[0])
+	channel := func(o *shown, nonce [32]byte) verify.Presented {
+		return verify.Channel{Certificate: verify.Certificate{Chain: o.chain}, Nonce: nonce, Exporter: o.exporter(t, nonce), Quote: quote}
+	}
+	if got := failed(channel(first, nonces[0])); len(got) > 0 {
+		t.Error(got)
+	}
+	if got := failed(channel(second, nonces[0])); !slices.Equal(got, reportData) {
+		t.Error("evidence of another connection:", got)
+	}
+	if got := failed(channel(first, nonces[1])); !slices.Equal(got, reportData) {
+		t.Error("an old nonce:", got)
+	}
+}
+
+func TestLiveMalformedNonceEndsTheHandshake(t *testing.T) {
+	s := live(t)
+	long := base64.RawURLEncoding.EncodeToString(make([]byte, 33))
+	good := base64.RawURLEncoding.EncodeToString(make([]byte, 32))
+	for _, names := range [][]string{{"enclave-os-nonce/short"}, {"enclave-os-nonce/" + long}, {"enclave-os-nonce/" + good, "enclave-os-nonce/" + good[1:] + "B"}} {
+		if _, err := s.handshake(names...); err == nil {
+			t.Errorf("%v: the handshake went through", names)
+		}
+	}
+}
+
+// A relay of one's own in front of the enclave has another key, so nothing the enclave shows is for it.
+func TestLiveRelayIsRefused(t *testing.T) {
+	s := live(t)
+	genuine := s.open()
+	saved := fixture.Now
+	fixture.Now = time.Now()
+	defer func() { fixture.Now = saved }()
+	forged := serve(t)
+	collateral := s.collateral()
+	c := s.client(policy.Certificate, "", func(c *enclaveos.Config) {
+		c.Collateral, c.Address = collateral, forged.Address()
+		c.Policy = parse(t, s.policy+anyTier)
+	})
+	refused0(t, c, verify.CheckRoot)
+	own := forged.Certificate("", time.Now(), nil)
+	chain := append([][]byte{own.Chain[0]}, genuine.chain[1:]...)
+	verdict := verify.Judge(parse(t, s.policy+anyTier), verify.Certificate{Chain: chain}, verify.Context{Collateral: collateral}, time.Now())
+	if !slices.Equal(verdict.Failed(), []verify.CheckID{verify.CheckCertificateChain}) {
+		t.Error(verdict.Failed())
+	}
+}
+
+func TestLiveConnectionsAreUsedBySeveral(t *testing.T) {
+	s := live(t)
+	conn := s.connect(policy.Channel, "")
+	defer conn.Close()
+	results := make(chan error)
+	for i := range 8 {
+		go func() {
+			key := fmt.Sprint("key-", i)
+			got, err := conn.App(appName).Call(context.Background(), "kv-store", key, "v")
+			if err == nil && got != "stored: "+key {
+				err = fmt.Errorf("%v", got)
+			}
+			results <- err
+		}()
+	}
+	for range 8 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package verify
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"enclaveos/client-go/leaf"
+)
+
+// maxChain is the most certificates: a leaf, the enclave's authority, and what an operator may install
+// above it.
+const maxChain = 9
+
+// certificate judges the certificate chain: form, links, time, name.
+func (j *judgement) certificate() bool {
+	ders := j.presented.certificates()
+	if len(ders) == 0 {
+		return j.fail(CheckCertificateFormat, "no certificate", "", "The server showed no certificate.")
+	}
+	var err error
+	if j.leaf, err = leaf.Parse(ders[0]); err != nil {
+		return j.fail(CheckCertificateFormat, "not readable", "", "The certificate is not one of an enclave of this system: "+err.Error()+".")
+	}
+	if document, is := j.presented.(*Document); is && !bytes.Equal(document.CertificateQuote, j.leaf.Quote) {
+		return j.fail(CheckCertificateFormat, "two quotes", "", "`certificate_quote` of the document is not the quote in its certificate.")
+	}
+	c := j.leaf.X509
+	j.ConfigurationRoot = j.leaf.ConfigurationRoot[:]
+	j.NotBefore, j.NotAfter = utc(c.NotBefore), utc(c.NotAfter)
+	for i := range j.leaf.Apps {
+		app := &j.leaf.Apps[i]
+		told := App{Name: app.Name, RoutePrefix: app.RoutePrefix, CodeHash: app.CodeHash[:]}
+		if own := j.leaf.App; own != nil {
+			root := Hex(own.ConfigurationRoot[:])
+			told.ConfigurationRoot, told.KeySource = &root, own.KeySource
+		}
+		j.Apps = append(j.Apps, told)
+	}
+	j.pass(CheckCertificateFormat, c.Subject.String(), "")
+
+	if err := j.links(ders); err != nil {
+		return j.fail(CheckCertificateChain, fmt.Sprintf("%d certificates", len(ders)), "", "The certificate chain does not hold: "+err.Error()+".")
+	}
+	j.pass(CheckCertificateChain, fmt.Sprintf("%d certificates", len(ders)), "")
+
+	inTime := !j.now.Before(c.NotBefore.Add(-leaf.Skew)) && !j.now.After(c.NotAfter.Add(leaf.Skew))
+	j.note(CheckCertificateTime, inTime, span(c), stamp(j.now),
+		"The certificate is not valid now: it is old, from the future, or one of the two clocks is wrong.")
+	if name := j.presented.name(); name != "" {
+		j.note(CheckServerName, named(c, name), names(c), name, "The certificate is not for the name that was asked for.")
+	}
+	return true
+}
+
+// links verifies every certificate against the one after it.
+func (j *judgement) links(ders [][]byte) error {
+	if len(ders) < 2 {
+		return errors.New("the certificate of the enclave's authority is missing")
+	}
+	if len(ders) > maxChain {
+		return fmt.Errorf("it has more than %d certificates", maxChain)
+	}
+	if err := signsData(j.leaf.X509); err != nil {
+		return err
+	}
+	j.chain = []*x509.Certificate{j.leaf.X509}
+	for _, der := range ders[1:] {
+		issuer, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		below := j.chain[len(j.chain)-1]
+		if err := j.issued(below, issuer); err != nil {
+			return fmt.Errorf("%s: %w", below.Subject, err)
+		}
+		if (issuer.MaxPathLen > 0 || issuer.MaxPathLenZero) && len(j.chain)-1 > issuer.MaxPathLen {
+			return fmt.Errorf("%s: may have only %d authorities below it", issuer.Subject, issuer.MaxPathLen)
+		}
+		j.chain = append(j.chain, issuer)
+	}
+	last := j.chain[len(j.chain)-1]
+	if bytes.Equal(last.RawIssuer, last.RawSubject) {
+		if err := last.CheckSignatureFrom(last); err != nil {
+			return fmt.Errorf("%s: it names itself as its issuer, and did not sign itself: %w", last.Subject, err)
+		}
+	}
+	return nil
+}
+
+// signsData says whether a leaf is one that a TLS server may use.
+func signsData(c *x509.Certificate) error {
+	server := len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+	switch {
+	case c.IsCA:
+		return errors.New("the first certificate is one of an authority")
+	case !server:
+		return errors.New("the first certificate is not one of a server (extendedKeyUsage)")
+	case len(c.UnhandledCriticalExtensions) > 0:
+		return fmt.Errorf("the first certificate has the unknown critical extension %s", c.UnhandledCriticalExtensions[0])
+	}
+	return nil
+}
+
+func (j *judgement) issued(below, issuer *x509.Certificate) error {
+	switch {
+	case !issuer.BasicConstraintsValid || !issuer.IsCA || issuer.KeyUsage&x509.KeyUsageCertSign == 0:
+		return fmt.Errorf("%s is not a certificate authority", issuer.Subject)
+	case !bytes.Equal(below.RawIssuer, issuer.RawSubject):
+		return fmt.Errorf("it was not issued by %s, which stands above it", issuer.Subject)
+	case j.now.Before(issuer.NotBefore) || j.now.After(issuer.NotAfter):
+		return fmt.Errorf("its issuer %s is valid %s, and it is %s", issuer.Subject, span(issuer), stamp(j.now))
+	case len(issuer.UnhandledCriticalExtensions) > 0:
+		return fmt.Errorf("its issuer %s has the unknown critical extension %s", issuer.Subject, issuer.UnhandledCriticalExtensions[0])
+	}
+	return below.CheckSignatureFrom(issuer)
+}
+
+// named says whether the certificate lists exactly this name or address; there are no wildcards here.
+func named(c *x509.Certificate, name string) bool {
+	if address := net.ParseIP(name); address != nil {
+		return slices.ContainsFunc(c.IPAddresses, address.Equal)
+	}
+	return slices.ContainsFunc(c.DNSNames, func(listed string) bool { return strings.EqualFold(listed, name) })
+}
+
+func names(c *x509.Certificate) string {
+	all := append([]string{}, c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		all = append(all, ip.String())
+	}
+	return fmt.Sprint(all)
+}
+
+func span(c *x509.Certificate) string {
+	return "from " + stamp(c.NotBefore) + " to " + stamp(c.NotAfter)
+}
+
+func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+
+func utc(at time.Time) *time.Time {
+	at = at.UTC()
+	return &at
+}

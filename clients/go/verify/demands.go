@@ -1,0 +1,232 @@
+package verify
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"enclaveos/client-go/configuration"
+	"enclaveos/client-go/leaf"
+	"enclaveos/client-go/policy"
+)
+
+// lviFences is the advisory that the image cannot do without.
+const lviFences = "INTEL-SA-00334"
+
+// enclave judges code and platform: debug, measurement, status, advisories.
+func (j *judgement) enclave() {
+	p := j.policy
+	debug := j.verified.Report.Debug()
+	j.note(CheckDebug, !debug || p.Enclave.AllowDebug, fmt.Sprint(debug), fmt.Sprint(p.Enclave.AllowDebug),
+		"It is a debug enclave: whoever runs it can read everything in it.")
+	j.measurement()
+	status := j.TCB.Status
+	j.note(CheckTCBStatus, policy.Accepts(p.TCB.Statuses, status, j.now), status, untils(p.TCB.Statuses),
+		"The platform's TCB status is "+status+", which the policy does not accept (any longer). Its operator must update microcode, firmware or settings.")
+	j.advisories()
+}
+
+func (j *judgement) measurement() {
+	wanted, report := j.policy.Enclave, &j.verified.Report
+	var found, want, wrong []string
+	if wanted.MRENCLAVE != nil {
+		found = append(found, fmt.Sprintf("mrenclave %x", report.MRENCLAVE))
+		want = append(want, "mrenclave "+list(wanted.MRENCLAVE))
+		if !slices.Contains(wanted.MRENCLAVE, report.MRENCLAVE) {
+			wrong = append(wrong, "It is another enclave image (MRENCLAVE) than the policy names.")
+		}
+	}
+	if wanted.MRSIGNER != nil {
+		found = append(found, fmt.Sprintf("mrsigner %x, product %d, version %d", report.MRSIGNER, report.ISVProdID, report.ISVSVN))
+		want = append(want, fmt.Sprintf("mrsigner %s, product %d, version at least %d", list(wanted.MRSIGNER), wanted.ISVProdID, wanted.MinISVSVN))
+		switch {
+		case !slices.Contains(wanted.MRSIGNER, report.MRSIGNER):
+			wrong = append(wrong, "It was signed by somebody the policy does not name (MRSIGNER).")
+		case report.ISVProdID != wanted.ISVProdID:
+			wrong = append(wrong, "It is another product of the signer (ISVPRODID).")
+		case report.ISVSVN < wanted.MinISVSVN:
+			wrong = append(wrong, "Its version is older than the policy accepts (ISVSVN).")
+		}
+	}
+	j.note(CheckMeasurement, len(wrong) == 0, strings.Join(found, "; "), strings.Join(want, "; "), strings.Join(wrong, " "))
+}
+
+func (j *judgement) advisories() {
+	accepted := j.policy.TCB.Advisories
+	var refused []string
+	for _, advisory := range j.TCB.Advisories {
+		if !policy.Accepts(accepted, advisory, j.now) {
+			refused = append(refused, advisory)
+		}
+	}
+	message := fmt.Sprintf("The platform's level is affected by %s, which the policy does not accept (any longer).", strings.Join(refused, ", "))
+	if slices.Contains(refused, lviFences) {
+		message += " The image is built without LVI fences, so a platform that needs them (" + lviFences + ") does not protect it."
+	}
+	j.note(CheckAdvisories, len(refused) == 0, strings.Join(j.TCB.Advisories, ", "), untils(accepted), message)
+}
+
+func untils(list []policy.Until) string {
+	var texts []string
+	for _, entry := range list {
+		text := entry.Name
+		if !entry.Until.IsZero() {
+			text += " until " + stamp(entry.Until)
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// fresh judges tier and age.
+func (j *judgement) fresh() {
+	least := j.policy.Freshness.MinTier
+	j.note(CheckTier, *j.Tier >= least, j.Tier.String(), least.String(),
+		fmt.Sprintf("The evidence is of tier %s, and the policy asks for %s at least.", j.Tier, least))
+	if *j.Tier != policy.Certificate {
+		return
+	}
+	age, most := j.leaf.Age(j.now), j.policy.Freshness.MaxAge
+	j.note(CheckAge, age <= most+leaf.Skew && age >= -leaf.Skew, age.String(), "at most "+most.String(),
+		"The certificate was made too long ago, or in the future, for what the policy accepts.")
+}
+
+// app judges what the connection is for.
+func (j *judgement) app() {
+	wanted := j.policy.App
+	if wanted == nil {
+		return
+	}
+	var there []string
+	for _, app := range j.Apps {
+		there = append(there, app.Name)
+	}
+	app := j.leaf.Named(wanted.Name)
+	if !j.note(CheckApp, app != nil, strings.Join(there, ", "), wanted.Name, "The certificate does not name this app: it is not loaded, or the certificate is another app's.") {
+		return
+	}
+	if wanted.CodeHashes != nil {
+		j.note(CheckCodeHash, slices.Contains(wanted.CodeHashes, app.CodeHash), fmt.Sprintf("%x", app.CodeHash), list(wanted.CodeHashes),
+			"The app's code is not what the policy accepts.")
+	}
+	if wanted.KeySource != "" {
+		found, message := "", "Only the app's own certificate says where its key comes from: connect with its hostname."
+		if own := j.leaf.App; own != nil {
+			found, message = own.KeySource, "The app's key comes from elsewhere than the policy accepts."
+		}
+		accepted := found == wanted.KeySource || wanted.KeySource == "byok" && strings.HasPrefix(found, "byok:")
+		j.note(CheckKeySource, accepted, found, wanted.KeySource, message)
+	}
+}
+
+// configuration judges the settings.
+func (j *judgement) configuration() {
+	wanted := j.policy.Configuration
+	_, offline := j.presented.(*Document)
+	if wanted == nil && !offline {
+		return
+	}
+	found := fmt.Sprintf("root %x", j.leaf.ConfigurationRoot)
+	var want, wrong []string
+	ask := func(holds bool, what, message string) {
+		want = append(want, what)
+		if !holds {
+			wrong = append(wrong, message)
+		}
+	}
+	if m := j.context.Manifest; m != nil {
+		ask(j.belongs(m), "manifest of this certificate", "The manifest is not that of this certificate's configuration.")
+	}
+	if wanted != nil && wanted.Root != nil {
+		ask(slices.Contains(wanted.Root, j.leaf.ConfigurationRoot), "root "+list(wanted.Root), "The configuration is another than the policy names.")
+	}
+	if wanted != nil && wanted.AppRoot != nil {
+		root, known := j.appRoot()
+		found += fmt.Sprintf(", app root %x", root)
+		ask(known && slices.Contains(wanted.AppRoot, root), "app root "+list(wanted.AppRoot), "The app's configuration is another than the policy names, or cannot be told from this certificate.")
+	}
+	if wanted != nil {
+		for _, name := range sorted(wanted.Leaves) {
+			hash, known := j.setting(name)
+			message := fmt.Sprintf("The setting %s is another than the policy names.", name)
+			if !known {
+				message = fmt.Sprintf("The setting %s is not shown: neither a manifest nor a proof of this configuration has it.", name)
+			}
+			found += fmt.Sprintf(", %s %x", name, hash)
+			ask(known && slices.Contains(wanted.Leaves[name], hash), name+" "+list(wanted.Leaves[name]), message)
+		}
+	}
+	j.note(CheckConfiguration, len(wrong) == 0, found, strings.Join(want, "; "), strings.Join(wrong, " "))
+}
+
+// belongs says whether the manifest is that of the certificate: the whole one, or the app's own.
+func (j *judgement) belongs(m *configuration.Manifest) bool {
+	return m.Root == j.leaf.ConfigurationRoot || j.leaf.App != nil && m.Root == j.leaf.App.ConfigurationRoot
+}
+
+// appRoot is the root of the app's own tree: in its certificate, or from the whole manifest.
+func (j *judgement) appRoot() (configuration.Hash, bool) {
+	if j.leaf.App != nil {
+		return j.leaf.App.ConfigurationRoot, true
+	}
+	m := j.context.Manifest
+	if m == nil || j.policy.App == nil || m.Root != j.leaf.ConfigurationRoot {
+		return configuration.Hash{}, false
+	}
+	return m.OfApp(j.policy.App.Name).Root, true
+}
+
+// setting is the value hash of a leaf that belongs to this certificate.
+func (j *judgement) setting(name string) (configuration.Hash, bool) {
+	if m := j.context.Manifest; m != nil {
+		own := name
+		if m.Root != j.leaf.ConfigurationRoot {
+			// The app's own manifest names its settings without `app.<name>.`.
+			own = strings.TrimPrefix(name, "app."+j.leaf.Apps[0].Name+".")
+		}
+		if setting := m.Leaf(own); setting != nil && j.belongs(m) && (own != name || m.Root == j.leaf.ConfigurationRoot) {
+			return setting.ValueHash, true
+		}
+	}
+	for _, proof := range j.context.Proofs {
+		if proof.Leaf.Name == name && proof.Verify(j.leaf.ConfigurationRoot) == nil {
+			return proof.Leaf.ValueHash, true
+		}
+	}
+	return configuration.Hash{}, false
+}
+
+func sorted(leaves map[string][]policy.Hash) []string {
+	names := make([]string, 0, len(leaves))
+	for name := range leaves {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// platform judges which machine it is.
+func (j *judgement) platform() {
+	if wanted := j.policy.PPIDs; wanted != nil {
+		ppid := j.verified.PCK.PPID
+		j.note(CheckPlatform, slices.Contains(wanted, ppid), fmt.Sprintf("%x", ppid), list(wanted), "It is another machine than the policy names (PPID).")
+	}
+}
+
+// operator judges who vouches for the enclave's authority.
+func (j *judgement) operator() {
+	wanted := j.policy.OperatorCAs
+	if wanted == nil {
+		return
+	}
+	var found []policy.Hash
+	for _, above := range j.chain[min(2, len(j.chain)):] {
+		found = append(found, sha256.Sum256(above.Raw))
+	}
+	vouched := slices.ContainsFunc(found, func(h policy.Hash) bool {
+		return slices.ContainsFunc(wanted, func(w policy.Hash) bool { return bytes.Equal(w[:], h[:]) })
+	})
+	j.note(CheckOperatorCA, vouched, list(found), list(wanted), "No certificate above the enclave's authority is one the policy names.")
+}
