@@ -13,7 +13,7 @@
 //! - [`image_policy`]: the measured policy page.
 //! - `image_manifest` (feature `image-manifest`): what is told beside a signed image.
 //! - `leaf_certificate` (feature `x509`): what a leaf certificate claims.
-//! - `policy` (feature `verify`): what a verifier accepts.
+//! - `policy` and `verify` (feature `verify`): what a verifier accepts, and whether that is what it was given.
 
 #![forbid(unsafe_code)]
 
@@ -33,4 +33,6 @@ pub mod oid;
 pub mod policy;
 pub mod quote;
 pub mod report_data;
+#[cfg(feature = "verify")]
+pub mod verify;
 pub mod workloads;
