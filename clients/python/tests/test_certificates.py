@@ -83,6 +83,23 @@ class Leaves(unittest.TestCase):
             with self.assertRaises(ValueError):
                 LeafCertificate.from_der(bad)
 
+    def test_an_extension_that_occurs_twice_is_refused(self) -> None:
+        # Two that differ in their last number; then one is renamed.
+        der = CA.leaf(extensions() | {"1.3.6.1.4.1.65230.2.9": b"twice"}).der
+        arc = bytes.fromhex("060a2b0601040183fd4e02")
+        self.assertEqual(der.count(arc + b"\x09"), 1)
+        with self.assertRaisesRegex(ValueError, "[Dd]uplicate"):
+            LeafCertificate.from_der(der.replace(arc + b"\x09", arc + b"\x05"))
+
+    def test_no_byte_can_be_changed(self) -> None:
+        # Whatever becomes of it: a check that fails and never another exception.
+        good = CA.leaf(extensions([ONE, TWO])).der
+        for at in range(len(good)):
+            for bit in (0x01, 0x80):
+                bad = good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :]
+                verdict = judge(POLICY, Presented([bad, CA.der]), None, NOW)
+                self.assertIn(verdict.failed[0].check, ("certificate-format", "certificate-chain"), at)
+
 
 class Chains(unittest.TestCase):
     def setUp(self) -> None:

@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import Client, EnclaveOsError, Tier, Verdict, VerificationError, VerificationPolicy, connect, judge_evidence
+from . import (
+    Client,
+    EnclaveOsError,
+    RefusedError,
+    Tier,
+    Verdict,
+    VerificationError,
+    VerificationPolicy,
+    connect,
+    judge_evidence,
+)
 
 REFUSED = 1
 """Exit status: the policy does not hold, or the enclave refused the request."""
@@ -29,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     except EnclaveOsError as error:
         print(error, file=sys.stderr)
-        return REFUSED if type(error).__name__ in ("RefusedError", "StaleError") else FAILED
+        return REFUSED if isinstance(error, RefusedError) else FAILED
     except (OSError, ValueError, TypeError) as error:
         print(error, file=sys.stderr)
         return FAILED

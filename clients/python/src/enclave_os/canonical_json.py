@@ -12,7 +12,10 @@ MAX_EXACT = (1 << 53) - 1
 
 def encode(value: Any) -> bytes:
     """The one spelling of a JSON value; ``ValueError`` where two values would have the same."""
-    return _text(value).encode()
+    try:
+        return _text(value).encode()
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
 
 
 def _text(value: Any) -> str:

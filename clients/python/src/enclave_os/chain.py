@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from .leaf_certificate import Names
+from .leaf_certificate import Names, read_certificate
 
 MAX_LENGTH = 9
 """A leaf, the enclave CA, and what an operator may install above it."""
@@ -37,7 +37,7 @@ def verify(chain: Sequence[bytes], names: Names, now: datetime) -> None:
         raise ValueError("the chain needs at least the leaf and the enclave CA that signed it")
     if len(chain) > MAX_LENGTH:
         raise ValueError(f"the chain is longer than {MAX_LENGTH} certificates")
-    certificates = [x509.load_der_x509_certificate(der) for der in chain]
+    certificates = [read_certificate(der) for der in chain]
     for at, certificate in enumerate(certificates):
         try:
             _understood(certificate)

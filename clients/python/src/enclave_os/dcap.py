@@ -43,10 +43,22 @@ def verify(quote: Quote, collateral: Collateral, now: datetime) -> Platform:
 
     Whether that root is anybody's is for the caller to say.
     """
-    _check(quote, collateral)
     seconds = int(now.timestamp())
     if seconds < 0:
         raise ValueError("the time to verify at is before 1970")
+    _check(quote, collateral)
+    try:
+        return _verified(quote, collateral, seconds)
+    except ValueError:
+        raise
+    except BaseException as error:
+        # A panic of the library over hostile bytes arrives as an exception outside of all others.
+        if type(error).__name__ == "PanicException":
+            raise ValueError(f"the quote library gave up: {error}") from None
+        raise
+
+
+def _verified(quote: Quote, collateral: Collateral, seconds: int) -> Platform:
     verifier, library_form = dcap_qvl.QuoteVerifier(quote.root), _library_form(collateral)
     policy = dcap_qvl.QuotePolicy.claims_only(seconds)
     try:
@@ -61,7 +73,10 @@ def verify(quote: Quote, collateral: Collateral, now: datetime) -> Platform:
 
 
 def _check(quote: Quote, collateral: Collateral) -> None:
-    """What the library passes over: it takes the first certificate of each issuer chain alone."""
+    """What the library passes over: what stands in an issuer chain beside the signer that it takes.
+
+    With the root alone above it, a signer can only be one that the root issued itself.
+    """
     for name, signer in (("pck_crl", quote.pck_ca), ("tcb_info", None), ("qe_identity", None)):
         first, last = pem.certificates(getattr(collateral, f"{name}_issuer_chain").encode(), 2)
         if last != quote.root or signer not in (None, first):

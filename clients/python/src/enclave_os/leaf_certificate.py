@@ -16,6 +16,7 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 
 ARC = "1.3.6.1.4.1.65230."
 QUOTE = "1.2.840.113741.1.13.1.0"
@@ -101,7 +102,7 @@ class LeafCertificate:
     @classmethod
     def from_der(cls, der: bytes) -> LeafCertificate:
         """Reads a leaf; ``ValueError`` on anything that the format does not allow."""
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = read_certificate(der)
         found = _extensions(certificate)
         configuration_root = _hash(found, CONFIGURATION_ROOT)
         workloads_hash = _hash(found, WORKLOADS_HASH)
@@ -139,6 +140,26 @@ class LeafCertificate:
         return next((claim for claim in self.apps if claim.name == app), None)
 
 
+def read_certificate(der: bytes) -> x509.Certificate:
+    """A certificate whose extensions can be read; ``ValueError`` otherwise, also where one occurs twice."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        _ = certificate.extensions, certificate.subject, certificate.issuer
+    except (
+        CryptographyDeprecationWarning,  # where a program makes errors of warnings
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        x509.InvalidVersion,
+    ) as error:
+        raise ValueError(str(error)) from None
+    if certificate.serial_number <= 0:
+        raise ValueError("a serial number that is not positive (RFC 5280 §4.1.2.2)")
+    # A signature is whole bytes; the count of unused bits stands before it and is covered by nothing.
+    if not der.endswith(b"\0" + certificate.signature):
+        raise ValueError("a signature that is not whole bytes")
+    return certificate
+
+
 def _spki(certificate: x509.Certificate) -> bytes:
     try:
         key = certificate.public_key()
@@ -153,7 +174,6 @@ def _spki(certificate: x509.Certificate) -> bytes:
 
 def _extensions(certificate: x509.Certificate) -> dict[str, bytes]:
     found = {}
-    # A repeated extension is a ValueError of the library.
     for extension in certificate.extensions:
         oid = extension.oid.dotted_string
         if oid in _KNOWN:
