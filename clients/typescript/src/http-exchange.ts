@@ -30,7 +30,6 @@ function answer(socket: TLSSocket): Promise<{ status: number; text: string }> {
     let received = Buffer.alloc(0);
     const finish = (act: () => void): void => {
       socket.off("data", onData).off("error", onError).off("close", onClose);
-      socket.pause();
       act();
     };
     const onError = (cause: Error): void =>

@@ -1,0 +1,221 @@
+/** What reaches a server before, and what after, its evidence satisfies the policy. */
+
+import assert from "node:assert/strict";
+import https from "node:https";
+import { type TestContext, test } from "node:test";
+
+import { VerifiedAgent } from "../../src/agent.js";
+import { EnclaveClient } from "../../src/client.js";
+import { CollateralCache } from "../../src/collateral-cache.js";
+import { type ConnectOptions, openFramed, openVerified, parseAddress } from "../../src/connection.js";
+import { acceptAnyCertificate } from "../../src/danger.js";
+import { ConnectionError, RefusedError, VerificationError } from "../../src/errors.js";
+import { Manifest } from "../../src/manifest.js";
+import { PolicyError, TIERS, type Tier } from "../../src/policy.js";
+import { manifestJson } from "../support/documents.js";
+import { NOW, TestPlatform, keys, policyText } from "../support/pki.js";
+import { type ServerOptions, TestServer } from "../support/server.js";
+
+const OTHER = Buffer.alloc(32, 5);
+
+async function serve(context: TestContext, options: ServerOptions = {}): Promise<TestServer> {
+  const server = await TestServer.start(options);
+  context.after(() => server.stop());
+  return server;
+}
+
+function by(server: TestServer, tier: Tier, more = ""): ConnectOptions {
+  return { policy: policyText(server.platform, more, tier), tier, now: () => NOW };
+}
+
+/** The checks that fail when a client connects. */
+async function failed(attempt: Promise<unknown>): Promise<string[]> {
+  const error = await attempt.then(
+    () => assert.fail("it was accepted"),
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof VerificationError, String(error));
+  return error.verdict.failed.map(({ check }) => check);
+}
+
+for (const tier of TIERS) {
+  test(`${tier}: an enclave that satisfies the policy is talked to`, async (context) => {
+    const server = await serve(context);
+    const address = parseAddress(server.address);
+    const { framed, verdict } = await openFramed(address, by(server, tier));
+    assert.equal(verdict?.accepted, true);
+    assert.equal(verdict?.tier, tier);
+    assert.equal(await framed.send("Ping"), "Pong");
+    framed.close();
+    const { socket } = await openVerified(address, by(server, tier));
+    socket.destroy();
+  });
+
+  test(`${tier}: nothing but what evidence needs is sent to one that does not`, async (context) => {
+    const server = await serve(context);
+    const policy = policyText(server.platform, "", tier).replace("aa".repeat(32), "ab".repeat(32));
+    const { collateral } = server.platform;
+    const client = new EnclaveClient(server.address, { policy, tier, collateral, now: () => NOW });
+    assert.deepEqual(await failed(client.app("notes").call("kv-store", "k", "secret")), ["measurement"]);
+    assert.deepEqual(await failed(client.fetch("/echo", { method: "POST", body: "secret" })), ["measurement"]);
+    const asked = server.seen.map((frame) => (typeof frame === "string" ? frame : Object.keys(frame).join()));
+    assert.deepEqual(asked, tier === "channel" ? ["attest", "POST /.enclave/v1/attest"] : []);
+  });
+
+  test(`${tier}: evidence made for another key is refused`, async (context) => {
+    const server = await serve(context, { quotedKey: keys() });
+    assert.deepEqual(await failed(openFramed(parseAddress(server.address), by(server, tier))), ["report-data"]);
+  });
+}
+
+test("an old nonce is refused, in the handshake and on the connection", async (context) => {
+  const server = await serve(context, { nonce: () => OTHER });
+  const address = parseAddress(server.address);
+  assert.deepEqual(await failed(openFramed(address, by(server, "challenge"))), ["report-data"]);
+  assert.deepEqual(await failed(openFramed(address, by(server, "channel"))), ["report-data"]);
+});
+
+test("evidence of another connection is refused", async (context) => {
+  let first: Buffer | undefined;
+  const server = await serve(context, { exporter: (own) => (first ??= own) });
+  const address = parseAddress(server.address);
+  const { framed } = await openFramed(address, by(server, "channel"));
+  framed.close();
+  assert.deepEqual(await failed(openFramed(address, by(server, "channel"))), ["report-data"]);
+});
+
+test("the policy's minimum is enforced whatever the caller asks for", async (context) => {
+  const server = await serve(context);
+  const options = { ...by(server, "certificate"), policy: policyText(server.platform, "", "channel") };
+  assert.deepEqual(await failed(openFramed(parseAddress(server.address), options)), ["tier"]);
+});
+
+test("the name that is asked for is checked", async (context) => {
+  const server = await serve(context);
+  const named = (serverName: string): ConnectOptions => ({ ...by(server, "channel"), serverName });
+  const { framed } = await openFramed(parseAddress(server.address), named("localhost"));
+  framed.close();
+  assert.deepEqual(await failed(openFramed(parseAddress(server.address), named("other.example"))), ["server-name"]);
+});
+
+test("a refusal of attest is told as one", async (context) => {
+  const server = await serve(context, { refuseAttest: "no-quote" });
+  for (const open of [openFramed, openVerified]) {
+    await assert.rejects(open(parseAddress(server.address), by(server, "channel")), (error) => {
+      assert.ok(error instanceof RefusedError);
+      assert.equal(error.code, "no-quote");
+      return true;
+    });
+  }
+});
+
+test("collateral comes from the caller, the cache, or the server", async (context) => {
+  const server = await serve(context, { withoutCollateral: true });
+  const address = parseAddress(server.address);
+  assert.deepEqual(await failed(openFramed(address, by(server, "channel"))), ["quote"]);
+  assert.deepEqual(await failed(openFramed(address, by(server, "certificate"))), ["quote"]);
+  const cache = new CollateralCache();
+  const given = { ...by(server, "channel"), cache, collateral: server.platform.collateral };
+  (await openFramed(address, given)).framed.close();
+  (await openFramed(address, { ...by(server, "challenge"), cache })).framed.close();
+  const expired = { ...by(server, "channel"), cache, now: () => NOW + 31 * 86_400_000 };
+  assert.ok((await failed(openFramed(address, expired))).includes("quote"));
+});
+
+test("a manifest is fetched where the policy names leaves, and believed only if its root is in the certificate", async (context) => {
+  const manifest = manifestJson({ "core.version": { json: "1" } });
+  const { root, leaves } = Manifest.of(manifest);
+  const hash = leaves[0]?.valueHash.toString("hex");
+  const more = `[configuration.leaves]\n"core.version" = ["${hash}"]`;
+  const right = await serve(context, { manifest, configurationRoot: root });
+  (await openFramed(parseAddress(right.address), by(right, "channel", more))).framed.close();
+  const wrong = await serve(context, { manifest });
+  assert.deepEqual(await failed(openFramed(parseAddress(wrong.address), by(wrong, "channel", more))), ["configuration"]);
+});
+
+test("a client calls functions with native values and reads its errors", async (context) => {
+  const server = await serve(context);
+  server.answer = (frame) => {
+    const { wasm_call: call, wasm_schema: schema } = frame as { wasm_call?: { params: unknown }; wasm_schema?: object };
+    if (schema !== undefined) {
+      const parameter = { name: "a", type: "u64" };
+      return { status: "schema", app: "notes", schema: { exports: [{ name: "add", params: [parameter], results: [{ list: "u64" }] }] } };
+    }
+    if (call === undefined) return { status: "error", code: "bad-request", message: "what is that?" };
+    return { status: "ok", returns: [{ type: "list", value: call.params }] };
+  };
+  const client = await EnclaveClient.connect(server.address, by(server, "channel"));
+  const sum = await client.app("notes").call("add", 7n, 2n ** 63n);
+  assert.deepEqual(sum, [7n, 2n ** 63n]);
+  await client.ping();
+  await assert.rejects(client.request({ wasm_list: {} }), (error) => error instanceof RefusedError && error.code === "bad-request");
+  const calls = await Promise.all([1n, 2n, 3n].map((value) => client.app("notes").call("add", value)));
+  assert.deepEqual(calls, [[1n], [2n], [3n]]);
+  client.close();
+  assert.equal(server.seen.filter((frame) => typeof frame === "object" && "attest" in frame).length, 1);
+});
+
+test("a connection that breaks fails its calls, and the next one is verified anew", async (context) => {
+  const server = await serve(context, { hangUpAt: 2 });
+  const client = await EnclaveClient.connect(server.address, by(server, "channel"));
+  await assert.rejects(client.ping(), ConnectionError);
+  await client.verify();
+  assert.equal(server.seen.filter((frame) => typeof frame === "object" && "attest" in frame).length, 2);
+  client.close();
+});
+
+test("existing HTTP code uses verified connections through the agent", async (context) => {
+  const server = await serve(context);
+  const agent = new VerifiedAgent(by(server, "channel"));
+  context.after(() => agent.destroy());
+  const get = (path: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      const request = https.get(`https://${server.address}${path}`, { agent }, (response) => {
+        response.resume().on("end", () => resolve(response.statusCode));
+      });
+      request.on("error", reject);
+    });
+  assert.equal(await get("/echo"), 200);
+  assert.equal(await get("/other"), 404);
+  assert.equal(agent.verdict?.accepted, true);
+  assert.deepEqual(server.seen, ["POST /.enclave/v1/attest", "GET /echo", "GET /other"], "one connection, kept");
+});
+
+test("fetch over a verified connection sends and receives bodies", async (context) => {
+  const server = await serve(context);
+  const client = new EnclaveClient(server.address, by(server, "channel"));
+  const response = await client.fetch("/echo", { method: "POST", body: "some text" });
+  assert.equal(response.status, 200);
+  assert.deepEqual(await response.json(), { body: "some text" });
+  await assert.rejects(client.manifest(), (error) => error instanceof RefusedError && error.code === "not-found");
+  client.close();
+});
+
+test("an unreadable policy is told before anything connects", () => {
+  assert.throws(() => new EnclaveClient("127.0.0.1:1", { policy: "format = 1" }), PolicyError);
+});
+
+test("a server that does not answer does not hold a client for ever", async (context) => {
+  const server = await serve(context, { hangUpAt: 1 });
+  await assert.rejects(openFramed(parseAddress(server.address), by(server, "channel")), ConnectionError);
+  await assert.rejects(openFramed({ host: "127.0.0.1", port: 1 }, by(server, "channel")), ConnectionError);
+  await assert.rejects(openFramed(parseAddress(server.address), { ...by(server, "channel"), timeoutMs: 0 }), ConnectionError);
+});
+
+test("verification is off only where it was switched off by name", async (context) => {
+  const server = await serve(context);
+  const { framed, verdict } = await openFramed(parseAddress(server.address), { policy: acceptAnyCertificate() });
+  assert.equal(verdict, undefined);
+  assert.equal(await framed.send("Ping"), "Pong");
+  framed.close();
+  const other = policyText(new TestPlatform(), "", "channel");
+  assert.deepEqual(await failed(openFramed(parseAddress(server.address), { policy: other, now: () => NOW })), ["root"]);
+});
+
+test("addresses", () => {
+  assert.deepEqual(parseAddress("enclave.example.com"), { host: "enclave.example.com", port: 8443 });
+  assert.deepEqual(parseAddress("[::1]:443"), { host: "::1", port: 443 });
+  for (const text of ["", "host:0", "host:65536", "host:x", "https://host", "::1"]) {
+    assert.throws(() => parseAddress(text), ConnectionError, text);
+  }
+});
