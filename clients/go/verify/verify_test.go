@@ -324,3 +324,22 @@ func TestExamine(t *testing.T) {
 		t.Error(verdict.Failed())
 	}
 }
+
+// What one verification costs, without the network.
+func BenchmarkJudge(b *testing.B) {
+	pki := fixture.NewPKI(b, "Test Root")
+	enclave := fixture.NewEnclave(b, pki)
+	nonce := [32]byte{1}
+	shown := enclave.Certificate("", fixture.Now, fixture.AtChallenge(nonce))
+	p, err := policy.Parse(enclave.Policy(""))
+	if err != nil {
+		b.Fatal(err)
+	}
+	presented := verify.Challenge{Certificate: verify.Certificate{Chain: shown.Chain}, Nonce: nonce}
+	context := verify.Context{Collateral: pki.Collateral()}
+	for b.Loop() {
+		if v := verify.Judge(p, presented, context, fixture.Now); !v.Accepted {
+			b.Fatal(v.Explain())
+		}
+	}
+}
