@@ -68,7 +68,7 @@ pub enum Request {
     },
     /// The TARGETINFO of the quoting enclave. Answered by `TargetInfo`.
     TargetInfo,
-    /// What verifiers need beside a quote. Answered by `Collateral`.
+    /// What verifiers need beside the quotes. Answered by `Collateral`.
     Collateral,
 }
 
@@ -160,7 +160,8 @@ pub enum Response {
     Quote(Vec<u8>),
     /// [`TARGET_INFO`] bytes.
     TargetInfo(Vec<u8>),
-    /// The collateral document (JSON, UTF-8), at most [`MAX_COLLATERAL`] bytes; empty: the host has none.
+    /// The collateral document (`docs/formats/quotes.md`), at most [`MAX_COLLATERAL`] bytes, of which the enclave
+    /// reads nothing; empty: the host knows none.
     Collateral(Vec<u8>),
     /// It is not done.
     Failed {

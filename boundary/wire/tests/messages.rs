@@ -5,9 +5,9 @@
 use boundary_wire::{
     frame::MAX_PAYLOAD,
     rpc::{
-        FailureCode, Key, KvOp, Limits, LogLevel, LogLine, MAX_FAILURE, MAX_MESSAGE, MAX_QUOTE, MAX_RECORD,
-        MAX_REQUEST, MAX_RESPONSE, MAX_TARGET, REPORT, Reassembler, ReassemblyError, Request, Response,
-        RpcError, TARGET_INFO, fragments,
+        FailureCode, Key, KvOp, Limits, LogLevel, LogLine, MAX_COLLATERAL, MAX_FAILURE, MAX_MESSAGE,
+        MAX_QUOTE, MAX_RECORD, MAX_REQUEST, MAX_RESPONSE, MAX_TARGET, REPORT, Reassembler, ReassemblyError,
+        Request, Response, RpcError, TARGET_INFO, fragments,
     },
 };
 use proptest::{collection::vec, prelude::*};
@@ -123,6 +123,8 @@ fn the_bytes_are_those_of_the_documented_table() {
     let page = Response::KvPage { records: vec![([9; 32], b"v".to_vec())], more: true };
     assert_eq!(page.encode().unwrap(), [&[2, 1][..], &[9; 32], &[1, 0, 0, 0], b"v"].concat());
     assert_eq!(Response::failed(FailureCode::Full, "no").encode().unwrap(), b"\x06\x04no");
+    assert_eq!(Request::Collateral.encode().unwrap(), [7]);
+    assert_eq!(Response::Collateral(b"{}".to_vec()).encode().unwrap(), b"\x07{}");
 }
 
 #[test]
@@ -139,6 +141,12 @@ fn lengths_are_bounded_before_anything_is_allocated() {
         Response::decode(&long(&[4], MAX_QUOTE + 1)),
         Err(too_long("quote", MAX_QUOTE + 1, MAX_QUOTE))
     );
+    assert_eq!(
+        Response::decode(&long(&[7], MAX_COLLATERAL + 1)),
+        Err(too_long("collateral", MAX_COLLATERAL + 1, MAX_COLLATERAL))
+    );
+    let beyond = Response::Collateral(vec![0; MAX_COLLATERAL + 1]).encode();
+    assert_eq!(beyond, Err(too_long("collateral", MAX_COLLATERAL + 1, MAX_COLLATERAL)));
     let failure = Response::decode(&long(&[6, 1], MAX_FAILURE + 1));
     assert_eq!(failure, Err(too_long("failure message", MAX_FAILURE + 1, MAX_FAILURE)));
     let response = Response::decode(&long(&[1, 1], MAX_RESPONSE));
@@ -172,6 +180,8 @@ fn unknown_values_are_named() {
     assert_eq!(Request::decode(&[]), Err(RpcError::Truncated));
     assert_eq!(Request::decode(&[8]), Err(RpcError::Type(8)));
     assert_eq!(Request::decode(&[6, 0]), Err(RpcError::Trailing));
+    assert_eq!(Request::decode(&[7, 0]), Err(RpcError::Trailing));
+    assert_eq!(Response::decode(&[8]), Err(RpcError::Type(8)));
     assert_eq!(Request::decode(&[4, 5, 0]), Err(value("log level", 5)));
     assert_eq!(Request::decode(&[3, 3]), Err(value("operation", 3)));
     assert_eq!(Request::decode(&[4, 1, 0, 0xFF]), Err(RpcError::Utf8("log message")));

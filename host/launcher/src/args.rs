@@ -51,6 +51,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
     pub(crate) resolve: Vec<Route>,
 
+    /// Folder of the development PKI, which makes quotes on platforms native and emulated; made if it is not there
+    /// [default: $ENCLAVE_OS_DEV_PKI, else enclave-os/dev-pki in $XDG_DATA_HOME or ~/.local/share]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dev_pki: Option<PathBuf>,
+
+    /// Renews the collateral of the development PKI (makes the PKI if there is none), says where it lies, and starts
+    /// nothing
+    #[arg(long, conflicts_with_all = ["check_platform", "json"])]
+    pub(crate) renew_dev_pki: bool,
+
     /// Does not start the enclave again when it crashes
     #[arg(long)]
     pub(crate) no_restart: bool,

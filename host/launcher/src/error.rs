@@ -50,6 +50,12 @@ pub(crate) enum HostError {
     NotHere,
     #[error("the software CPU: {0}")]
     Cpu(#[from] sgx_emu::CpuError),
+    #[error("{0}")]
+    DevelopmentQuoting(#[from] host_services::quoting::DevelopmentQuotingError),
+    #[error(
+        "no folder for the development PKI: the environment has neither ENCLAVE_OS_DEV_PKI nor XDG_DATA_HOME nor HOME; name one with --dev-pki"
+    )]
+    NoDevPki,
     #[error("{doing} failed: {source}")]
     System { doing: &'static str, source: io::Error },
     #[error("{0}")]

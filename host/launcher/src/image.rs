@@ -4,14 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use host_services::log::Log;
+use host_services::quoting::Quoting;
 use launcher_image::hardware::Hardware;
 use launcher_image::{Cpu, Emulated, ImageFiles, RunningImage, features};
 use sgx_emu::{Attributes, SECRETS_FILE_NAME, SoftwareCpu};
 
 use crate::args::Args;
+use crate::data_dir::DataDir;
 use crate::error::HostError;
 use crate::launch::{Launch, Running, Setup};
 use crate::native::default_workers;
+use crate::quoting;
 
 struct ImageLaunch {
     image: ImageFiles,
@@ -79,6 +83,18 @@ impl Launch for ImageLaunch {
 
     fn development(&self) -> bool {
         self.image.manifest().development
+    }
+
+    fn quoting(
+        &self,
+        args: &Args,
+        data_dir: &DataDir,
+        log: &Log,
+    ) -> Result<Option<Arc<dyn Quoting>>, HostError> {
+        match self.on {
+            On::Emulated => quoting::development(args, data_dir, log),
+            On::Sgx => Ok(None),
+        }
     }
 
     fn can_start_again(&self) -> bool {

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use host_services::log::Log;
 use host_services::network::Listener;
+use host_services::quoting::Quoting;
 use host_services::seats::Events;
 use host_services::station::Services;
 
@@ -40,6 +42,14 @@ pub(crate) trait Launch {
     fn without_policy(&self) -> Option<&'static str> {
         None
     }
+
+    /// Who makes quotes for enclaves on this platform; says so in the log.
+    fn quoting(
+        &self,
+        args: &Args,
+        data_dir: &DataDir,
+        log: &Log,
+    ) -> Result<Option<Arc<dyn Quoting>>, HostError>;
 
     /// Whether another enclave can be started when one has crashed.
     fn can_start_again(&self) -> bool;

@@ -16,6 +16,7 @@ mod image;
 mod launch;
 mod native;
 mod policy;
+mod quoting;
 mod run;
 
 use std::process::ExitCode;
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
     if args.check_platform {
         return check::run(&args);
     }
-    match run::run(&args) {
+    let ended = if args.renew_dev_pki { quoting::renew(&args) } else { run::run(&args) };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

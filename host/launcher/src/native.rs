@@ -2,14 +2,20 @@
 
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use host_services::log::Log;
+use host_services::quoting::Quoting;
 use launcher_native::Native;
 use sgx_emu::{SECRETS_FILE_NAME, SoftwareCpu};
 
+use crate::args::Args;
+use crate::data_dir::DataDir;
 use crate::error::HostError;
 use crate::launch::{Launch, Running, Setup};
 use crate::policy::Policy;
+use crate::quoting;
 
 /// A worker that nobody asked for by number gets no more company than this.
 const MAX_DEFAULT_WORKERS: usize = 64;
@@ -53,6 +59,15 @@ impl Launch for NativeLaunch {
 
     fn without_policy(&self) -> Option<&'static str> {
         (!self.given).then_some("no --policy: nobody may load code")
+    }
+
+    fn quoting(
+        &self,
+        args: &Args,
+        data_dir: &DataDir,
+        log: &Log,
+    ) -> Result<Option<Arc<dyn Quoting>>, HostError> {
+        quoting::development(args, data_dir, log)
     }
 
     fn can_start_again(&self) -> bool {

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<(), HostError> {
     let address = listener.address().map_err(system("asking for the port"))?;
     let services = Arc::new(Services {
         storage: storage::open(data_dir.path())?,
-        quoting: None,
+        quoting: platform.quoting(args, &data_dir, &log)?,
         log: log.clone(),
         resolver: Resolver::start(args.resolve.clone()).map_err(system("starting the resolver"))?,
         control: Control::new(raise_descriptor_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1)),

@@ -18,6 +18,8 @@ fn host(data: &Path) -> Command {
 fn host_on(port: &str, data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-os-host"));
     command.args(["--port", port, "--listen", "127.0.0.1", "--workers", "1", "--data-dir"]).arg(data);
+    // Not the PKI of whoever runs the tests.
+    command.arg("--dev-pki").arg(data.join("dev-pki"));
     command
 }
 
@@ -189,4 +191,31 @@ fn the_checklist_says_what_to_do() {
     assert!(text.contains("/dev/sgx_enclave") && text.contains("FSGSBASE"), "{text}");
     assert!(!text.contains('\x1b'), "no colours where nobody sees them");
     assert!(fs::read_dir(data.path()).unwrap().next().is_none(), "nothing was started");
+}
+
+#[test]
+fn development_quotes_are_announced_with_the_root_that_policies_name() {
+    let data = tempfile::tempdir().unwrap();
+    let running = Running::start(&mut host(data.path()));
+    let root = fs::read_to_string(data.path().join("dev-pki/root.pem")).unwrap();
+    assert!(root.starts_with("-----BEGIN CERTIFICATE-----"), "{root}");
+    running.signal(Signal::TERM);
+    let (code, log) = running.ended();
+    assert_eq!(code, 0, "{log}");
+    let announced = log.split_once("quotes: development, under the root ").unwrap().1;
+    let fingerprint = &announced[..64];
+    assert!(announced.contains("they prove nothing"), "{log}");
+
+    let mut renew = host(data.path());
+    let output = renew.arg("--renew-dev-pki").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("renewed: ") && said.trim_end().ends_with(fingerprint), "{said}");
+    assert_eq!(fs::read_to_string(data.path().join("dev-pki/root.pem")).unwrap(), root, "the root stays");
+
+    fs::write(data.path().join("dev-pki/development-pki-PROTECTS-NOTHING.json"), "{}").unwrap();
+    let (code, error) = fails(&mut host(data.path()));
+    assert!(
+        code == 6 && error.contains("is not a development PKI") && error.contains("--dev-pki"),
+        "{error}"
+    );
 }

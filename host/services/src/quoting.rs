@@ -1,4 +1,8 @@
-//! Quotes for the enclave's reports.
+//! Quotes for the enclave's reports, and the collateral that verifiers need beside them.
+
+mod development;
+
+pub use development::{DevelopmentQuoting, DevelopmentQuotingError};
 
 use boundary_wire::rpc::{FailureCode, Request, Response};
 
@@ -15,6 +19,12 @@ pub trait Quoting: Send + Sync {
     /// # Errors
     /// [`QuotingError`].
     fn quote(&self, report: &[u8]) -> Result<Vec<u8>, QuotingError>;
+
+    /// The collateral document (docs/formats/quotes.md), as it is now; empty if none is known.
+    ///
+    /// # Errors
+    /// [`QuotingError`].
+    fn collateral(&self) -> Result<Vec<u8>, QuotingError>;
 }
 
 /// Why there is no quote.
@@ -31,7 +41,7 @@ pub enum QuotingError {
     Refused(String),
 }
 
-/// Answers the two quoting requests; `None` for any other request.
+/// Answers the quoting requests; `None` for any other request.
 pub fn answer(quoting: Option<&dyn Quoting>, request: &Request) -> Option<Response> {
     let answered = match request {
         Request::TargetInfo => {
@@ -40,7 +50,7 @@ pub fn answer(quoting: Option<&dyn Quoting>, request: &Request) -> Option<Respon
         Request::Quote { report } => {
             quoting.ok_or(QuotingError::Absent).and_then(|q| q.quote(report)).map(Response::Quote)
         }
-        Request::Collateral => Ok(Response::Collateral(Vec::new())),
+        Request::Collateral => quoting.map_or(Ok(Vec::new()), Quoting::collateral).map(Response::Collateral),
         _ => return None,
     };
     Some(answered.unwrap_or_else(|error| {
@@ -68,6 +78,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+        assert_eq!(answer(None, &Request::Collateral), Some(Response::Collateral(Vec::new())));
         assert_eq!(answer(None, &Request::KvGet { key: [0; 32] }), None);
     }
 }

@@ -30,4 +30,6 @@ pub use enclave::{QuoteRefused, QuotingEnclave, QuotingEnclaveError};
 pub use options::{Lifetimes, PkiOptions, Revoked, TcbLevel, TcbStatus};
 pub use pki::{DevelopmentPki, PkiError};
 pub use platform::{PlatformFacts, SgxType};
-pub use store::{COLLATERAL_FILE_NAME, KEYS_FILE_NAME, PkiStoreError, RENEW_BEFORE};
+pub use store::{
+    COLLATERAL_FILE_NAME, KEYS_FILE_NAME, PCK_CHAIN_FILE_NAME, PkiStoreError, RENEW_BEFORE, ROOT_FILE_NAME,
+};

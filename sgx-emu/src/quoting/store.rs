@@ -1,5 +1,6 @@
 //! A development PKI in a folder: made once per machine, renewed when its collateral runs out.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -22,6 +23,10 @@ use crate::secrets::{hex, random, unhex, unhex_any};
 pub const KEYS_FILE_NAME: &str = "development-pki-PROTECTS-NOTHING.json";
 /// The collateral document, which is renewed.
 pub const COLLATERAL_FILE_NAME: &str = "collateral.json";
+/// The root certificate.
+pub const ROOT_FILE_NAME: &str = "root.pem";
+/// PCK certificate, PCK CA and root.
+pub const PCK_CHAIN_FILE_NAME: &str = "pck-chain.pem";
 /// Collateral is renewed when less than this is left of it.
 pub const RENEW_BEFORE: Duration = Duration::days(7);
 
@@ -91,11 +96,27 @@ impl DevelopmentPki {
             && collateral.is_of(&authorities)
         {
             let collateral_json = collateral.to_json()?;
-            return Ok(Self { facts, authorities, collateral, collateral_json });
+            let pki = Self { facts, authorities, collateral, collateral_json };
+            pki.write_certificates(dir)?;
+            return Ok(pki);
         }
         let pki = Self::issue(facts, authorities, now, &PkiOptions::default())?;
+        pki.write_certificates(dir)?;
         pki.write_collateral(dir)?;
         Ok(pki)
+    }
+
+    /// Where a machine's PKI lies unless something else is asked for: `$ENCLAVE_OS_DEV_PKI`, else
+    /// `enclave-os/dev-pki` in `$XDG_DATA_HOME`, else in `~/.local/share`; `None` if the environment has none of
+    /// these. The two folders of the XDG Base Directory Specification count only if they are absolute.
+    pub fn default_dir(environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        let path = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(named) = path("ENCLAVE_OS_DEV_PKI") {
+            return Some(named);
+        }
+        let data = path("XDG_DATA_HOME").filter(|path| path.is_absolute());
+        let home = || Some(path("HOME").filter(|path| path.is_absolute())?.join(".local/share"));
+        Some(data.or_else(home)?.join("enclave-os/dev-pki"))
     }
 
     /// Replaces the collateral in `dir`, and returns the PKI with it.
@@ -113,15 +134,29 @@ impl DevelopmentPki {
         !self.collateral.is_good_at(now)
     }
 
-    /// Under another name first, so that a reader sees the old document or the new one.
     fn write_collateral(&self, dir: &Path) -> Result<(), PkiStoreError> {
-        let path = dir.join(COLLATERAL_FILE_NAME);
-        let draft = draft(&path);
-        let written = write_new(&draft, 0o644, self.collateral_json.as_bytes())
-            .and_then(|()| fs::rename(&draft, &path))
-            .and_then(|()| File::open(dir)?.sync_all());
-        written.map_err(|source| PkiStoreError::Io { path, source })
+        replace(dir, COLLATERAL_FILE_NAME, &self.collateral_json)
     }
+
+    /// The certificates beside the keys, for whoever may not read those.
+    fn write_certificates(&self, dir: &Path) -> Result<(), PkiStoreError> {
+        for (name, text) in [(ROOT_FILE_NAME, self.root_pem()), (PCK_CHAIN_FILE_NAME, self.pck_chain_pem())] {
+            if fs::read(dir.join(name)).ok().as_deref() != Some(text.as_bytes()) {
+                replace(dir, name, &text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Under another name first, so that a reader sees the old file or the new one.
+fn replace(dir: &Path, name: &str, text: &str) -> Result<(), PkiStoreError> {
+    let path = dir.join(name);
+    let draft = draft(&path);
+    let written = write_new(&draft, 0o644, text.as_bytes())
+        .and_then(|()| fs::rename(&draft, &path))
+        .and_then(|()| File::open(dir)?.sync_all());
+    written.map_err(|source| PkiStoreError::Io { path, source })
 }
 
 impl Collateral {

@@ -118,9 +118,9 @@ impl Response {
                 Self::TargetInfo(target.to_vec())
             }
             tag::COLLATERAL_IS => {
-                let document = reader.rest();
-                at_most("collateral", document.len(), MAX_COLLATERAL)?;
-                Self::Collateral(document.to_vec())
+                let collateral = reader.rest();
+                at_most("collateral", collateral.len(), MAX_COLLATERAL)?;
+                Self::Collateral(collateral.to_vec())
             }
             tag::FAILED => {
                 let value = reader.u8()?;

@@ -104,10 +104,10 @@ impl Response {
                 out.push(tag::TARGET);
                 out.extend(target);
             }
-            Self::Collateral(document) => {
-                at_most("collateral", document.len(), MAX_COLLATERAL)?;
+            Self::Collateral(collateral) => {
+                at_most("collateral", collateral.len(), MAX_COLLATERAL)?;
                 out.push(tag::COLLATERAL_IS);
-                out.extend(document);
+                out.extend(collateral);
             }
             Self::Failed { code, message } => {
                 at_most("failure message", message.len(), MAX_FAILURE)?;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use host_services::log::Format;
+use host_services::quoting::Quoting;
 
 use super::*;
 
@@ -23,6 +24,10 @@ impl Launch for Played {
 
     fn development(&self) -> bool {
         true
+    }
+
+    fn quoting(&self, _: &Args, _: &DataDir, _: &Log) -> Result<Option<Arc<dyn Quoting>>, HostError> {
+        Ok(None)
     }
 
     fn can_start_again(&self) -> bool {

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use time::Duration;
 
 use super::super::{
-    COLLATERAL_FILE_NAME, DevelopmentPki, KEYS_FILE_NAME, PkiStoreError, QuotingEnclave, RENEW_BEFORE,
+    COLLATERAL_FILE_NAME, DevelopmentPki, KEYS_FILE_NAME, PCK_CHAIN_FILE_NAME, PkiStoreError, QuotingEnclave,
+    RENEW_BEFORE, ROOT_FILE_NAME,
 };
 use super::{Machine, now, verify};
 use crate::{EnclaveState, SoftwareCpu};
@@ -22,7 +23,9 @@ fn made_once_private_and_complete() {
     assert_eq!(first.collateral_json(), second.collateral_json());
     let mode = |name| fs::metadata(home.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(KEYS_FILE_NAME), 0o600);
-    assert_eq!(fs::read_dir(&home).unwrap().count(), 2, "no draft is left");
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 4, "no draft is left");
+    let read = |name| fs::read_to_string(home.join(name)).unwrap();
+    assert_eq!((read(ROOT_FILE_NAME), read(PCK_CHAIN_FILE_NAME)), (first.root_pem(), first.pck_chain_pem()));
 
     // What was read back signs as what was made.
     let cpu = std::sync::Arc::new(SoftwareCpu::ephemeral());
@@ -92,4 +95,19 @@ fn foreign_damaged_and_exposed_keys_are_refused_and_left_alone() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = DevelopmentPki::open_or_create(dir.path(), now());
     assert!(matches!(refused, Err(PkiStoreError::Exposed { mode: 0o644, .. })));
+}
+
+#[test]
+fn the_folder_is_the_one_that_the_environment_names() {
+    let dir = |set: &[(&str, &str)]| {
+        let find = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+        DevelopmentPki::default_dir(find).map(|path| path.display().to_string())
+    };
+    let all = [("ENCLAVE_OS_DEV_PKI", "here"), ("XDG_DATA_HOME", "/data"), ("HOME", "/home/me")];
+    assert_eq!(dir(&all).as_deref(), Some("here"));
+    assert_eq!(dir(&all[1..]).as_deref(), Some("/data/enclave-os/dev-pki"));
+    assert_eq!(dir(&all[2..]).as_deref(), Some("/home/me/.local/share/enclave-os/dev-pki"));
+    let useless = [("ENCLAVE_OS_DEV_PKI", ""), ("XDG_DATA_HOME", "data"), ("HOME", "/home/me")];
+    assert_eq!(dir(&useless).as_deref(), Some("/home/me/.local/share/enclave-os/dev-pki"));
+    assert_eq!(dir(&[]), None);
 }
