@@ -13,6 +13,7 @@
 //! - [`image_policy`]: the measured policy page.
 //! - `image_manifest` (feature `image-manifest`): what is told beside a signed image.
 //! - `leaf_certificate` (feature `x509`): what a leaf certificate claims.
+//! - `vectors` (feature `vectors`): cases that verifiers in all languages answer alike.
 //! - `policy` and `verify` (feature `verify`): what a verifier accepts, and whether that is what it was given.
 
 #![forbid(unsafe_code)]
@@ -33,6 +34,8 @@ pub mod oid;
 pub mod policy;
 pub mod quote;
 pub mod report_data;
+#[cfg(feature = "vectors")]
+pub mod vectors;
 #[cfg(feature = "verify")]
 pub mod verify;
 pub mod workloads;

@@ -21,6 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // It sees an enclave from outside only, as a file.
     ("host/launcher/image", &["host/services", "attestation", "boundary", "sgx-emu"]),
     ("client", &["attestation", "boundary/wire"]),
+    // A tool that plays enclaves, machines and liars, for verifiers to judge.
+    ("clients/vectors", &["attestation", "sgx-emu"]),
     ("cli", &["attestation", "client", "compiler", "boundary/wire"]),
     ("sdk", &["sdk"]),
     // Not part of any product: they look at everything from outside.
