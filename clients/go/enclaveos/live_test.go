@@ -107,9 +107,13 @@ func (s *server) collateral() *dcap.Collateral {
 	return s.evidence().Collateral
 }
 
-func (s *server) get(path string) []byte {
+func (s *server) get(path string, edit ...func(*enclaveos.Config)) []byte {
 	s.t.Helper()
-	response, err := s.client(policy.Channel, "").HTTP().Get("https://" + s.address + "/.enclave/v1/" + path)
+	host := s.address
+	if len(edit) > 0 {
+		host = hostname
+	}
+	response, err := s.client(policy.Channel, "", edit...).HTTP().Get("https://" + host + "/.enclave/v1/" + path)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -246,6 +250,14 @@ func TestLiveEvidence(t *testing.T) {
 	}
 	if v := verify.JudgeDocument(p, text, verify.Context{}, time.Now().Add(25*time.Hour)); v.Accepted {
 		t.Error("accepted a day later")
+	}
+	own := s.get("evidence", toApp)
+	ofApp := parse(t, s.policy+anyTier+"[app]\nname = \""+appName+"\"\nkey_source = \"generated\"\n")
+	if v := verify.JudgeDocument(ofApp, own, verify.Context{}, time.Now()); !v.Accepted || len(v.Apps) != 1 {
+		t.Error(v.Explain())
+	}
+	if bytes.Contains(own, []byte(otherName)) {
+		t.Error("an app's evidence tells of another app")
 	}
 	var members map[string]any
 	if err := json.Unmarshal(text, &members); err != nil {
