@@ -4,7 +4,7 @@ import { Agent, type RequestOptions, request } from "node:https";
 import { type Duplex, Readable } from "node:stream";
 
 import { CollateralCache } from "./collateral-cache.js";
-import { type Address, type ConnectOptions, openVerified } from "./connection.js";
+import { type Address, type ConnectOptions, authority, openVerified } from "./connection.js";
 import { ConnectionError } from "./errors.js";
 import type { Verdict } from "./verdict.js";
 
@@ -25,6 +25,11 @@ export class VerifiedAgent extends Agent {
   /** The verdict on the newest connection. */
   get verdict(): Verdict | undefined {
     return this.#verdict;
+  }
+
+  /** The name that connections are made for, where it is not the host of the request. */
+  get serverName(): string | undefined {
+    return this.#options.serverName;
   }
 
   /** Called by node:http when a request needs a connection. */
@@ -52,7 +57,11 @@ export function verifiedFetch(agent: VerifiedAgent, address: Address, path: stri
         port: address.port,
         method: wanted.method,
         path,
-        headers: Object.fromEntries(wanted.headers),
+        // An app's name in the handshake and another in the request would be misdirected (RFC 9110 §15.5.20).
+        headers: {
+          ...(agent.serverName !== undefined && { host: authority({ ...address, host: agent.serverName }) }),
+          ...Object.fromEntries(wanted.headers),
+        },
         ...(init.signal != null && { signal: init.signal }),
       },
       (incoming) => {

@@ -80,9 +80,14 @@ export function parseAddress(text: string): Address {
   return { host, port };
 }
 
+/** The address as a `Host` header has it (RFC 9110 §7.2). */
+export function authority({ host, port }: Address): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 /** Connects for HTTP/1.1, verifies, and only then gives the socket. */
 export async function openVerified(address: Address, options: ConnectOptions): Promise<VerifiedSocket> {
-  const host = `${options.serverName ?? address.host}:${address.port}`;
+  const host = authority({ ...address, host: options.serverName ?? address.host });
   return await within(options, async (guard) => {
     const { socket, nonce } = await handshake(address, "http/1.1", options, guard);
     const attest: Attest = async (request) => parseJson(await exchange(socket, host, "POST", ATTEST, request));
@@ -283,7 +288,7 @@ async function manifestFor(
   if (configuration === undefined) return undefined;
   if (configuration.leaves.size === 0 && configuration.appRoot === undefined) return undefined;
   const { socket } = await handshake(address, "http/1.1", { ...options, tier: "certificate" }, guard);
-  const host = `${options.serverName ?? address.host}:${address.port}`;
+  const host = authority({ ...address, host: options.serverName ?? address.host });
   const text = await exchange(socket, host, "GET", MANIFEST);
   socket.destroy();
   try {
