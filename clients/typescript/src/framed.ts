@@ -5,6 +5,8 @@ import type { TLSSocket } from "node:tls";
 import { ConnectionError, RefusedError } from "./errors.js";
 
 const MAX_FRAME = 64 * 1024 * 1024;
+/** The code of an answer after which a connection is over: what it was verified for has changed. */
+const STALE = "attestation-stale";
 
 /** An answer that a client waits for. */
 interface Waiting {
@@ -54,8 +56,11 @@ export class FramedConnection {
       throw new ConnectionError("the server's answer is not an object");
     }
     const reply = answer as Record<string, unknown>;
-    if (reply["status"] === "error") throw new RefusedError(String(reply["code"]), String(reply["message"]));
-    return reply;
+    if (reply["status"] !== "error") return reply;
+    const refusal = new RefusedError(String(reply["code"]), String(reply["message"]));
+    // The server is about to close; nothing more is to be sent to a configuration that was never verified.
+    if (refusal.code === STALE) this.#end(new ConnectionError(refusal.message, { cause: refusal }));
+    throw refusal;
   }
 
   /** Ends the connection. Requests that wait for their answers fail. */

@@ -143,7 +143,7 @@ export class Certificate {
 
   /** Whether a DNS name or an address is among its subject alternative names. */
   isFor(name: string): boolean {
-    if (this.extension(SUBJECT_ALT_NAME) === undefined) return false;
+    if (this.extensions.filter(({ oid: id }) => id === SUBJECT_ALT_NAME).length !== 1) return false;
     if (isIP(name) !== 0) return this.#openssl.checkIP(name) !== undefined;
     return this.#openssl.checkHost(name, { subject: "never", wildcards: false }) !== undefined;
   }

@@ -99,8 +99,8 @@ test("a wrong policy is refused before any application byte", async (context) =>
     assert.deepEqual(await failed(enclave.fetch("/example/", { method: "POST", body: "secret" })), expected);
     enclave.close();
   }
-  // After Finished: nothing; with the channel tier, the request for evidence, which says nothing of the application.
-  const after = recorder.connections.map((records) => records.length - 1);
+  // After Finished, which may not even have left: nothing; with the channel tier, the request for evidence.
+  const after = recorder.connections.map((records) => Math.max(0, records.length - 1));
   assert.deepEqual(after, [0, 0, 0, 0, 1, 1]);
 });
 
@@ -184,7 +184,7 @@ test("refusals say which rule was broken", async (context) => {
   await refused(enclave.app("example").call("kv-store", 1, "v"), "bad-params");
   await refused(enclave.app("nope").call("hello"), "unknown-app");
   await refused(enclave.app("echo").call("echo-string", Uint8Array.of(1)), "bad-params");
-  await refused(enclave.proof("no.such.leaf"), "not-found");
+  await refused(enclave.proof("no.such.leaf"), "unknown-leaf");
   await refused(enclave.request({ wasm_call: { app: "echo", function: "nothing", params: [], more: 1 } }), "bad-request");
 });
 

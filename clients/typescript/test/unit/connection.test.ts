@@ -155,6 +155,17 @@ test("a client calls functions with native values and reads its errors", async (
   assert.equal(server.seen.filter((frame) => typeof frame === "object" && "attest" in frame).length, 1);
 });
 
+test("a connection whose enclave has changed is not used again", async (context) => {
+  const server = await serve(context);
+  server.answer = () => ({ status: "error", code: "attestation-stale", message: "the app was replaced" });
+  const client = await EnclaveClient.connect(server.address, by(server, "channel"));
+  for (const _ of [1, 2]) {
+    await assert.rejects(client.request({ wasm_list: {} }), (error) => error instanceof RefusedError && error.code === "attestation-stale");
+  }
+  assert.equal(server.seen.filter((frame) => typeof frame === "object" && "attest" in frame).length, 2);
+  client.close();
+});
+
 test("a connection that breaks fails its calls, and the next one is verified anew", async (context) => {
   const server = await serve(context, { hangUpAt: 2 });
   const client = await EnclaveClient.connect(server.address, by(server, "channel"));
