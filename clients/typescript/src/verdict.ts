@@ -95,36 +95,31 @@ export class Verdict {
     return this.checks.filter((check) => !check.passed);
   }
 
-  /** The verdict as the JSON document that every client writes. */
+  /** The verdict as the JSON document that every client writes; what is not known is null. */
   toJSON(): object {
-    const { enclave, tcb } = this;
+    const { enclave, tcb, app } = this;
     return {
       accepted: this.accepted,
-      ...(this.tier !== undefined && { tier: this.tier }),
+      tier: this.tier ?? null,
       checks: this.checks,
-      ...(enclave && {
-        enclave: {
-          mrenclave: enclave.mrEnclave,
-          mrsigner: enclave.mrSigner,
-          isv_prod_id: enclave.isvProdId,
-          isv_svn: enclave.isvSvn,
-          debug: enclave.debug,
-          cpu_svn: enclave.cpuSvn,
-        },
-      }),
-      ...(tcb && { tcb }),
+      enclave: enclave === undefined ? null : {
+        mrenclave: enclave.mrEnclave,
+        mrsigner: enclave.mrSigner,
+        isv_prod_id: enclave.isvProdId,
+        isv_svn: enclave.isvSvn,
+        debug: enclave.debug,
+        cpu_svn: enclave.cpuSvn,
+      },
+      tcb: tcb ?? null,
       apps: this.apps.map(({ name, routePrefix, codeHash }) => ({
         name,
         route_prefix: routePrefix,
         code_hash: toHex(codeHash),
-        ...(this.app && {
-          configuration_root: toHex(this.app.configurationRoot),
-          key_source: this.app.keySource,
-        }),
+        ...(app && { configuration_root: toHex(app.configurationRoot), key_source: app.keySource }),
       })),
-      ...(this.configurationRoot && { configuration_root: toHex(this.configurationRoot) }),
-      ...(this.notBefore !== undefined && { not_before: toRfc3339(this.notBefore) }),
-      ...(this.notAfter !== undefined && { not_after: toRfc3339(this.notAfter) }),
+      configuration_root: this.configurationRoot === undefined ? null : toHex(this.configurationRoot),
+      not_before: this.notBefore === undefined ? null : toRfc3339(this.notBefore),
+      not_after: this.notAfter === undefined ? null : toRfc3339(this.notAfter),
     };
   }
 }

@@ -89,6 +89,10 @@ test("a certificate that the policy asks for is accepted, with every check told"
 test("a policy that does not parse accepts nothing", () => {
   const verdict = judge("", { tier: "quote", quote: Buffer.alloc(0) }, { now: NOW });
   assert.deepEqual(verdict.failed.map(({ check }) => check), ["policy"]);
+  const { checks, ...rest } = JSON.parse(JSON.stringify(verdict)) as Record<string, unknown>;
+  const unknown = { tier: null, enclave: null, tcb: null, apps: [], configuration_root: null, not_before: null, not_after: null };
+  assert.deepEqual(rest, { accepted: false, ...unknown });
+  assert.ok(Array.isArray(checks));
   assert.equal(verdict.checks.length, 1);
 });
 
