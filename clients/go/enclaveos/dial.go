@@ -202,9 +202,18 @@ func (c *Client) broken(err error) error {
 	return &ConnectionError{Op: "attest", Address: c.config.Address, Err: err}
 }
 
-// interrupt ends waiting on a connection when the context ends. The returned function makes the
-// connection usable again, unless the context has ended.
+// interrupt ends waiting on a connection when the context ends. The returned function ends that; it
+// leaves the connection without a deadline.
 func interrupt(ctx context.Context, conn net.Conn) (stop func()) {
-	cancel := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	return func() { cancel() }
+	done := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		conn.SetDeadline(time.Unix(1, 0))
+		close(done)
+	})
+	return func() {
+		if !cancel() {
+			<-done
+			conn.SetDeadline(time.Time{})
+		}
+	}
 }
