@@ -99,6 +99,11 @@ pub(crate) async fn evidence(
     });
     if interoperable && let Some(members) = document.as_object_mut() {
         let quote = document_quote(session, &offline, Document::Interoperable).await?;
+        let quote = quote.ok_or_else(|| {
+            let message =
+                "the host gives no quote for the interoperable evidence that was asked for; `ready` says why";
+            Refusal::new("no-quote", message)
+        })?;
         let claims = STANDARD.encode(offline.interoperable_claims());
         members.insert("interop".into(), json!({ "quote": quote, "claims": claims }));
     }

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod lost;
+mod quotes;
 mod support;
 mod untaken;
 

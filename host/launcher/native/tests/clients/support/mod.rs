@@ -11,6 +11,7 @@ use attestation::image_policy::ImagePolicy;
 use boundary_ring::ChannelMemory;
 use host_services::log::{Format, Log};
 use host_services::network::{Listener, Resolver};
+use host_services::quoting::Quoting;
 use host_services::station::{Control, Services};
 use host_services::storage;
 use launcher_native::{Event, Events, Native, NativePlatform};
@@ -34,13 +35,18 @@ impl Host {
     }
 
     pub(crate) fn start_with(dir: &Path, policy: ImagePolicy) -> Host {
+        Self::start_quoting(dir, policy, None)
+    }
+
+    /// With this in place of a quoting service.
+    pub(crate) fn start_quoting(dir: &Path, policy: ImagePolicy, quoting: Option<Arc<dyn Quoting>>) -> Host {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.address().unwrap();
         let (told, events) = channel();
         let cpu = SoftwareCpu::open(&dir.join("cpu")).unwrap();
         let page = policy.to_page().unwrap();
         let tell = Box::new(move |event| drop(told.send(event)));
-        let native = Native::start(cpu, page, 2, services(dir), listener, tell).unwrap();
+        let native = Native::start(cpu, page, 2, services(dir, quoting), listener, tell).unwrap();
         let host = Host { native: Some(native), address, events };
         match host.events.recv_timeout(Duration::from_secs(60)).unwrap() {
             Event::Serving => host,
@@ -65,6 +71,11 @@ impl Host {
     }
 
     pub(crate) fn tls(&self, server_name: &str, alpn: &[&str]) -> Tls {
+        self.try_tls(server_name, alpn).unwrap()
+    }
+
+    /// The handshake up to where the client is done with it.
+    pub(crate) fn try_tls(&self, server_name: &str, alpn: &[&str]) -> std::io::Result<Tls> {
         let provider = Arc::new(rustls_graviola::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -79,8 +90,8 @@ impl Host {
         tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         tcp.set_nodelay(true).unwrap();
         let mut tls = StreamOwned::new(client, tcp);
-        tls.flush().unwrap();
-        tls
+        tls.flush()?;
+        Ok(tls)
     }
 
     /// A framed connection to the enclave itself.
@@ -106,10 +117,10 @@ impl Host {
     }
 }
 
-fn services(dir: &Path) -> Arc<Services> {
+fn services(dir: &Path, quoting: Option<Arc<dyn Quoting>>) -> Arc<Services> {
     Arc::new(Services {
         storage: storage::open(dir).unwrap(),
-        quoting: None,
+        quoting,
         log: Log::to_stderr(Format::Text).unwrap(),
         resolver: Resolver::start(Vec::new()).unwrap(),
         control: Control::new(10_000),
@@ -127,7 +138,7 @@ pub(crate) fn parts(
     let cpu = SoftwareCpu::open(&dir.join("cpu")).unwrap();
     let page = ImagePolicy { development: true, ..ImagePolicy::default() }.to_page().unwrap();
     let (platform, channels) =
-        NativePlatform::new(cpu, page, workers, services(dir), listener, events).unwrap();
+        NativePlatform::new(cpu, page, workers, services(dir, None), listener, events).unwrap();
     (platform, channels, address)
 }
 
