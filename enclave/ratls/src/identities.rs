@@ -219,8 +219,7 @@ impl Identities {
     /// Makes certificates and manifest say what was prepared.
     pub fn publish(&self, prepared: Prepared) -> Change {
         let Prepared(mut snapshot) = prepared;
-        // A clock that cannot be told has refused the certificates before this.
-        let now = clock::now(&self.clock).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let now = clock::claimed_now(&self.clock);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let change = Change::between(&current.state, &snapshot.state);
         snapshot.history = current.history.clone();

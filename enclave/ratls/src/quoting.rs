@@ -9,12 +9,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use attestation::collateral::{self, Collateral};
+use attestation::quote::{self, HEADER_LENGTH, ParseError};
 use enclave_platform::Platform;
 use enclave_platform::clock::{Clock, Monotonic};
-use serde_json::Value;
+use graviola::hashing::{Hash, Sha256};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
 
-use crate::collateral::{self, BadCollateral};
+use crate::clock::claimed_now;
 use crate::report::ReportData;
 
 /// Longest quote that is taken, in bytes. One with its PCK chain has about 5 KiB; two of them, the lists of
@@ -24,8 +28,6 @@ pub const MAX_QUOTE: usize = 12 * 1024;
 const COLLATERAL_AGE: Duration = Duration::from_secs(600);
 /// Bytes of a REPORT that a quote repeats: REPORTBODY (SDM, "REPORT").
 const REPORT_BODY: usize = 384;
-/// Bytes of the header of a quote, which the body follows (DCAP, "Quote Header").
-const HEADER: usize = 48;
 
 /// An answer of the host that is on its way.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, ServiceError>> + Send + 'a>>;
@@ -84,7 +86,7 @@ pub enum Lie {
     TooLong(usize),
     /// No quote of the kind that verifiers take.
     #[error("what it calls a quote is none: {0}")]
-    Malformed(&'static str),
+    Malformed(#[from] ParseError),
     /// A quote about another enclave, or over other report data.
     #[error("its quote is not about the report that this enclave made")]
     AnotherReport,
@@ -115,6 +117,13 @@ impl Quote {
     /// The quote as verifiers read it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// SHA-256 of the root certificate that it says it leads to.
+    pub fn root_fingerprint(&self) -> Option<[u8; 32]> {
+        let chain = quote::Quote::parse(&self.bytes).ok()?.signature.pck_chain_pem;
+        let root = CertificateDer::pem_slice_iter(chain).last()?.ok()?;
+        Sha256::hash(&root).as_ref().try_into().ok()
     }
 
     /// What it was made over.
@@ -160,7 +169,7 @@ impl Quoting {
             // The quoting enclave may be another one by now.
             *lock(&self.target) = None;
         }
-        if let Some(news) = self.board.record(unix(&self.clock), &result) {
+        if let Some(news) = self.board.record(claimed_now(&self.clock), &result) {
             self.service.tell(news);
         }
         result
@@ -196,7 +205,11 @@ impl Quoting {
             return Ok(());
         }
         let text = self.service.collateral().await?;
-        let document = if text.is_empty() { None } else { Some(Arc::new(collateral::parse(&text)?)) };
+        let document = match std::str::from_utf8(&text) {
+            Ok("") => None,
+            Ok(text) => Some(Arc::new(Collateral::from_json(text)?)),
+            Err(_) => return Err(CollateralError::Text),
+        };
         *lock(&self.board.collateral) = Some(Held { asked: now, document });
         Ok(())
     }
@@ -208,9 +221,12 @@ pub enum CollateralError {
     /// The host has none to give.
     #[error("the host gives no collateral: {0}")]
     Service(#[from] ServiceError),
-    /// It is none.
+    /// It is none. Not judged any further: that is for those who verify.
     #[error("the host misbehaved: {0}")]
-    Bad(#[from] BadCollateral),
+    Bad(#[from] collateral::CollateralError),
+    /// It is no text.
+    #[error("the host misbehaved: its collateral is not UTF-8")]
+    Text,
 }
 
 impl fmt::Debug for Quoting {
@@ -229,7 +245,7 @@ pub struct Board {
 #[derive(Debug)]
 struct Held {
     asked: Monotonic,
-    document: Option<Arc<Value>>,
+    document: Option<Arc<Collateral>>,
 }
 
 /// How the last request for a quote went.
@@ -258,7 +274,7 @@ impl Board {
     }
 
     /// What the host gave for verifiers, as it is.
-    pub fn collateral(&self) -> Option<Arc<Value>> {
+    pub fn collateral(&self) -> Option<Arc<Collateral>> {
         lock(&self.collateral).as_ref().and_then(|held| held.document.clone())
     }
 
@@ -290,24 +306,13 @@ fn check(quote: &[u8], report: &[u8; 432]) -> Result<(), Lie> {
     if quote.len() > MAX_QUOTE {
         return Err(Lie::TooLong(quote.len()));
     }
-    let body = parse(quote).ok_or(Lie::Malformed("it is not an SGX quote of version 3"))?;
-    let own = report.first_chunk::<REPORT_BODY>();
-    if own == Some(body) { Ok(()) } else { Err(Lie::AnotherReport) }
-}
-
-/// The report body of a quote of version 3 with an ECDSA-P256 attestation key and nothing left over.
-fn parse(quote: &[u8]) -> Option<&[u8; REPORT_BODY]> {
-    let (header, rest) = quote.split_first_chunk::<HEADER>()?;
-    if !header.starts_with(&[3, 0, 2, 0]) {
-        return None;
+    let parsed = quote::Quote::parse(quote)?;
+    if parsed.header.version != 3 {
+        return Err(Lie::Malformed(ParseError::Version(parsed.header.version)));
     }
-    let (body, rest) = rest.split_first_chunk::<REPORT_BODY>()?;
-    let (length, signature) = rest.split_first_chunk::<4>()?;
-    (usize::try_from(u32::from_le_bytes(*length)).ok() == Some(signature.len())).then_some(body)
-}
-
-fn unix(clock: &Clock) -> OffsetDateTime {
-    crate::clock::now(clock).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    // Nothing of REPORTBODY is reserved to the host: all of it is compared.
+    let about = parsed.signed.get(HEADER_LENGTH..);
+    if about == report.get(..REPORT_BODY) { Ok(()) } else { Err(Lie::AnotherReport) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

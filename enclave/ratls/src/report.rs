@@ -1,7 +1,7 @@
 //! The 64 bytes that a quote is made over.
 
 use attestation::report_data::{self, Binding};
-use graviola::hashing::{Hash, Sha256, Sha512};
+use graviola::hashing::{Hash, Sha256};
 use time::OffsetDateTime;
 
 /// Report data of one of the fixed structures below, each a hash over the key of a leaf of this enclave.
@@ -12,9 +12,6 @@ use time::OffsetDateTime;
 /// only one that ends in zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportData([u8; 64]);
-
-/// In front of what an evidence quote is made over (DESIGN D13).
-const EVIDENCE: &[u8] = b"enclave-os evidence v1";
 
 impl ReportData {
     /// Tier `certificate`.
@@ -34,11 +31,7 @@ impl ReportData {
 
     /// An evidence document: `SHA-512("enclave-os evidence v1" ‖ SHA-256(leaf DER) ‖ manifest root)`.
     pub(crate) fn evidence(leaf_der: &[u8], manifest_root: &[u8; 32]) -> Self {
-        let leaf = Sha256::hash(leaf_der);
-        let mut bytes = [0; 64];
-        let hash = Sha512::hash(&[EVIDENCE, leaf.as_ref(), manifest_root].concat());
-        bytes.copy_from_slice(hash.as_ref());
-        ReportData(bytes)
+        ReportData(report_data::evidence(leaf_der, manifest_root))
     }
 
     /// Interoperable RA-TLS: `SHA-256(claims) ‖ 0`, the claims naming the leaf's key ([`crate::interop`]).

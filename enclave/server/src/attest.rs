@@ -1,10 +1,13 @@
 //! Quotes for connections: tier `challenge` in the handshake, tier `channel` after it, and documents.
 
+use attestation::collateral::Collateral;
+use attestation::evidence::{EvidenceDocument, Interop};
+use attestation::instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boundary_wire::client::{Attest, Reply};
 use enclave_access::{Operation, decide};
-use enclave_ratls::{Document, Generation, Identity, Offline, QuoteError, Status, rfc3339};
+use enclave_ratls::{Document, Generation, Identity, Offline, Quote, QuoteError, Status, claimed_now};
 use enclave_worker::{Handle, LogLevel};
 use serde_json::{Value, json};
 
@@ -54,10 +57,11 @@ pub(crate) async fn attest(session: &Session, attest: &Attest, auth: Option<&str
     }
     let report_data = session.channel_report_data(&attest.nonce().ok_or_else(bad_nonce)?)?;
     let quote = services.quotes.quote(&session.handle, report_data).await?;
+    let collateral = services.quotes.board().collateral();
     Ok(Reply::Attested {
         quote: STANDARD.encode(quote.as_bytes()),
-        collateral: services.quotes.board().collateral().map(|document| Value::clone(&document)),
-        issued: now(session),
+        collateral: collateral.map(|known| serde_json::to_value(&*known)).transpose().map_err(internal)?,
+        issued: instant::format(claimed_now(session.handle.clock())),
     })
 }
 
@@ -65,60 +69,63 @@ fn bad_nonce() -> Refusal {
     Refusal::new("bad-request", "`nonce` is 32 bytes in base64url without padding, drawn for this request")
 }
 
-/// The evidence document of what the connection was made to (`docs/formats/evidence.md`).
+/// The evidence document of what the connection was made to (`docs/formats/evidence.md`), as JSON.
 pub(crate) async fn evidence(
     session: &Session,
     interoperable: bool,
     auth: Option<&str>,
-) -> Result<Value, Refusal> {
+) -> Result<String, Refusal> {
     let services = &session.services;
     decide(&services.policy, Operation::Evidence, auth)?;
-    let internal = |error: String| Refusal::new("internal", error);
-    let offline = services.identities.offline(&session.scope).map_err(|error| internal(error.to_string()))?;
+    let offline = services.identities.offline(&session.scope).map_err(internal)?;
     let offline = offline.ok_or_else(|| unknown_app(session.sni.as_deref().unwrap_or_default()))?;
-    let quote = document_quote(session, &offline, Document::Evidence).await?;
-    let chain: Vec<_> = offline.chain().iter().map(|der| STANDARD.encode(der)).collect();
-    let generation = |generation: &Generation| {
-        json!({
-            "generation": generation.number,
-            "configuration_root": crate::hex::encode(&generation.configuration_root),
-            "since": rfc3339(generation.since),
-            "changed": generation.changed,
-        })
+    let interop = if interoperable { Some(interop(session, &offline).await?) } else { None };
+    let generation = |told: Generation| attestation::evidence::Generation {
+        generation: told.number,
+        configuration_root: told.configuration_root,
+        since: told.since,
+        changed: told.changed,
     };
-    let manifest = serde_json::to_value(offline.manifest()).map_err(|error| internal(error.to_string()))?;
-    let mut document = json!({
-        "format": 1,
-        "certificate_chain": chain,
-        "certificate_quote": offline.certificate_quote().map(|quote| STANDARD.encode(quote.as_bytes())),
-        "evidence_quote": quote,
-        "collateral": services.quotes.board().collateral().as_deref(),
-        "manifest": manifest,
-        "generations": offline.generations().iter().map(generation).collect::<Vec<_>>(),
-        "issued": now(session),
-    });
-    if interoperable && let Some(members) = document.as_object_mut() {
-        let quote = document_quote(session, &offline, Document::Interoperable).await?;
-        let quote = quote.ok_or_else(|| {
-            let message =
-                "the host gives no quote for the interoperable evidence that was asked for; `ready` says why";
-            Refusal::new("no-quote", message)
-        })?;
-        let claims = STANDARD.encode(offline.interoperable_claims());
-        members.insert("interop".into(), json!({ "quote": quote, "claims": claims }));
-    }
-    Ok(document)
+    let document = EvidenceDocument {
+        format: attestation::evidence::FORMAT,
+        certificate_chain: offline.chain().iter().map(|der| der.to_vec()).collect(),
+        certificate_quote: offline.certificate_quote().map(bytes),
+        evidence_quote: document_quote(session, &offline, Document::Evidence).await?.as_ref().map(bytes),
+        collateral: services.quotes.board().collateral().map(|document| Collateral::clone(&document)),
+        manifest: offline.manifest().clone(),
+        generations: offline.generations().into_iter().map(generation).collect(),
+        issued: claimed_now(session.handle.clock()),
+        interop,
+    };
+    document.to_json().map_err(internal)
 }
 
-/// The quote of a document in base64: made once for each leaf. `None`: the host gives none.
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new("internal", error.to_string())
+}
+
+fn bytes(quote: &Quote) -> Vec<u8> {
+    quote.as_bytes().to_vec()
+}
+
+async fn interop(session: &Session, offline: &Offline) -> Result<Interop, Refusal> {
+    let quote = document_quote(session, offline, Document::Interoperable).await?;
+    let quote = quote.ok_or_else(|| {
+        let message =
+            "the host gives no quote for the interoperable evidence that was asked for; `ready` says why";
+        Refusal::new("no-quote", message)
+    })?;
+    Ok(Interop { quote: bytes(&quote), claims: offline.interoperable_claims() })
+}
+
+/// The quote of a document: made once for each leaf. `None`: the host gives none.
 async fn document_quote(
     session: &Session,
     offline: &Offline,
     document: Document,
-) -> Result<Option<String>, Refusal> {
-    let encode = |quote: &enclave_ratls::Quote| Some(STANDARD.encode(quote.as_bytes()));
+) -> Result<Option<Quote>, Refusal> {
     if let Some(quote) = offline.quote(document) {
-        return Ok(encode(&quote));
+        return Ok(Some(quote));
     }
     let services = &session.services;
     if !services.buckets.requests.take(session.handle.monotonic()) {
@@ -127,7 +134,7 @@ async fn document_quote(
     match services.quotes.quote(&session.handle, offline.report_data(document)).await {
         Ok(quote) => {
             offline.keep(document, &quote);
-            Ok(encode(&quote))
+            Ok(Some(quote))
         }
         Err(refusal) if refusal.code() == "no-quote" => Ok(None),
         Err(refusal) => Err(refusal),
@@ -143,19 +150,21 @@ pub(crate) fn readiness(session: &Session) -> Value {
             "state": "none",
             "reason": why.to_string(),
             "host_misbehaved": matches!(why, QuoteError::HostMisbehaved(_)),
-            "since": rfc3339(since),
+            "since": instant::format(since),
         }),
         Some(Status::Available { since, last }) => json!({
             "state": "available",
-            "since": rfc3339(since),
-            "last": rfc3339(last),
+            "since": instant::format(since),
+            "last": instant::format(last),
         }),
     };
     if let Some(members) = said.as_object_mut() {
         let identity = session.services.identities.select(session.sni.as_deref());
+        let root = identity.quote.as_ref().and_then(Quote::root_fingerprint);
         members.insert("kind".into(), "dcap-ecdsa-v3".into());
+        members.insert("root".into(), root.map(|root| crate::hex::encode(&root)).into());
         members.insert("certificate".into(), identity.quote.is_some().into());
-        members.insert("certificate_since".into(), rfc3339(identity.not_before).into());
+        members.insert("certificate_since".into(), instant::format(identity.not_before).into());
         members.insert("collateral".into(), board.collateral().is_some().into());
         members.insert("challenges_refused".into(), session.services.refused.count().into());
     }
@@ -187,8 +196,4 @@ impl Refused {
         let line = format!("{count} challenged handshakes refused so far, the last one for: {refusal}");
         handle.log(LogLevel::Warn, "quotes", &line);
     }
-}
-
-fn now(session: &Session) -> String {
-    enclave_ratls::now_rfc3339(session.handle.clock())
 }

@@ -52,13 +52,19 @@ impl FakeHost {
     }
 }
 
-/// As the quoting enclave lays it out, with zeros for a signature.
+/// As the quoting enclave lays it out, with zeros for signatures and keys.
 fn quote(report: &[u8; 432]) -> Vec<u8> {
     let mut quote = vec![0; 48];
     quote[..4].copy_from_slice(&[3, 0, 2, 0]);
     quote.extend(&report[..384]);
-    quote.extend(700_u32.to_le_bytes());
-    quote.extend([0; 700]);
+    let (keys, authentication, chain) = (64 + 64 + 384 + 64, 32, 700);
+    quote.extend((keys as u32 + 2 + authentication + 2 + 4 + chain).to_le_bytes());
+    quote.resize(quote.len() + keys, 0);
+    quote.extend((authentication as u16).to_le_bytes());
+    quote.extend([0; 32]);
+    quote.extend(5_u16.to_le_bytes());
+    quote.extend(chain.to_le_bytes());
+    quote.extend([b'-'; 700]);
     quote
 }
 

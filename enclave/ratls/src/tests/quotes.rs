@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{Lie, QuoteError, Status};
+use attestation::collateral::Collateral;
 use attestation::leaf_certificate::LeafCertificate;
 
 const LIES: [Lies; 11] = [
@@ -150,21 +151,19 @@ fn collateral_is_asked_for_once_in_a_while_and_the_last_good_one_stays() {
     let refresh = || block_on(quoting.refresh_collateral());
     refresh().unwrap();
     assert_eq!(board.collateral(), None, "the host has none");
-    let members = [
-        "pck_crl_issuer_chain",
-        "tcb_info_issuer_chain",
-        "qe_identity_issuer_chain",
-        "root_ca_crl",
-        "pck_crl",
-        "tcb_info",
-        "qe_identity",
-        "tcb_info_signature",
-        "qe_identity_signature",
-    ];
-    let document: serde_json::Map<_, _> =
-        members.iter().map(|name| ((*name).to_owned(), serde_json::Value::from("x"))).collect();
-    let document = serde_json::Value::from(document);
-    *host.collateral.lock().unwrap() = document.to_string().into_bytes();
+    let chain = String::from("-----BEGIN CERTIFICATE-----");
+    let document = Collateral {
+        pck_crl_issuer_chain: chain.clone(),
+        root_ca_crl: vec![1],
+        pck_crl: vec![2],
+        tcb_info_issuer_chain: chain.clone(),
+        tcb_info: "{}".to_owned(),
+        tcb_info_signature: vec![3; 64],
+        qe_identity_issuer_chain: chain,
+        qe_identity: "{}".to_owned(),
+        qe_identity_signature: vec![4; 64],
+    };
+    *host.collateral.lock().unwrap() = document.to_json().unwrap().into_bytes();
     platform.advance(Duration::from_secs(601));
     refresh().unwrap();
     assert_eq!(board.collateral().as_deref(), Some(&document));

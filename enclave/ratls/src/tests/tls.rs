@@ -40,12 +40,18 @@ fn handshake(
     let mut bytes = Vec::new();
     while client.wants_write() || server.wants_write() {
         client.write_tls(&mut bytes).unwrap();
-        server.read_tls(&mut &bytes[..]).unwrap();
-        server.process_new_packets()?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            server.read_tls(&mut rest).unwrap();
+            server.process_new_packets()?;
+        }
         bytes.clear();
         server.write_tls(&mut bytes).unwrap();
-        client.read_tls(&mut &bytes[..]).unwrap();
-        client.process_new_packets()?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+            client.process_new_packets()?;
+        }
         bytes.clear();
     }
     Ok((client, server))

@@ -213,7 +213,8 @@ async fn operate(
         }
         Route::Evidence => {
             let interoperable = wants_interoperable(head)?;
-            attest::evidence(session, interoperable, auth).await.map(|document| json_value(&document))
+            let document = attest::evidence(session, interoperable, auth).await?;
+            Ok(typed(Content::Made(document.into_bytes()), "application/json"))
         }
         Route::Metrics | Route::Logs => {
             session.enclave_only()?;
