@@ -35,6 +35,8 @@ pub struct ImagePolicy {
     pub served_names: Vec<String>,
     /// Certificates (PEM) that replace the Mozilla roots for outgoing connections.
     pub egress_ca_pem: Option<String>,
+    /// Certificates also carry interoperable evidence of the CCC and TCG, with a quote of its own.
+    pub interop: bool,
     /// Whose tokens are accepted, and for what.
     pub operators: Vec<Operator>,
     /// Who may vouch for code.
@@ -82,6 +84,8 @@ struct Page {
     served_names: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     egress_ca_pem: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    interop: bool,
     operators: Vec<Operator>,
     code_signing: Vec<CodeSigner>,
 }
@@ -153,6 +157,7 @@ impl ImagePolicy {
             development: self.development,
             served_names: self.served_names.clone(),
             egress_ca_pem: self.egress_ca_pem.clone(),
+            interop: self.interop,
             operators: self.operators.clone(),
             code_signing: self.code_signing.clone(),
         };
@@ -182,6 +187,7 @@ impl ImagePolicy {
             development: page.development,
             served_names: page.served_names,
             egress_ca_pem: page.egress_ca_pem,
+            interop: page.interop,
             operators: page.operators,
             code_signing: page.code_signing,
         };

@@ -41,6 +41,8 @@ struct Source {
     served_names: Vec<String>,
     egress_ca: Option<String>,
     #[serde(default)]
+    interop: bool,
+    #[serde(default)]
     operators: Vec<OperatorSource>,
     #[serde(default)]
     code_signing: Vec<CodeSignerSource>,
@@ -95,6 +97,7 @@ impl ImagePolicy {
             development: source.development,
             served_names: source.served_names,
             egress_ca_pem: source.egress_ca.as_deref().map(certificates).transpose()?,
+            interop: source.interop,
             operators: source.operators.into_iter().map(operator).collect::<Result<_, SourceError>>()?,
             code_signing: source.code_signing.into_iter().map(signer).collect::<Result<_, SourceError>>()?,
         };

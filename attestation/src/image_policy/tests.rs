@@ -5,6 +5,7 @@ fn policy() -> ImagePolicy {
         development: false,
         served_names: vec!["enclave.example.com".into(), "localhost".into()],
         egress_ca_pem: Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into()),
+        interop: true,
         operators: vec![Operator {
             name: "ops@example.com".into(),
             role: Role::Manager,
@@ -25,6 +26,9 @@ fn a_page_is_read_back() {
     );
     assert_eq!(ImagePolicy::from_page(&closed.to_page().unwrap()).unwrap(), closed);
     assert_eq!(ImagePolicy::from_page(b"").unwrap(), closed, "an empty page grants nothing");
+    let spelled_out =
+        br#"{"code_signing":[],"development":false,"format":1,"interop":false,"operators":[],"served_names":[]}"#;
+    assert!(matches!(ImagePolicy::from_page(spelled_out), Err(PageError::NotCanonical)));
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl Policy {
         self.0.egress_ca_pem.as_deref()
     }
 
+    /// Whether certificates also carry interoperable evidence.
+    pub fn interop(&self) -> bool {
+        self.0.interop
+    }
+
     /// DNS names of the enclave's own certificate.
     pub fn served_names(&self) -> &[String] {
         &self.0.served_names

@@ -51,7 +51,7 @@ impl Settings {
             ],
             served_names: policy.served_names().to_vec(),
             development: policy.development(),
-            interoperable: false,
+            interoperable: policy.interop(),
         })
     }
 

@@ -135,21 +135,16 @@ impl Tested {
 }
 
 pub(crate) fn fixture(policy: ImagePolicy) -> Fixture {
-    fixture_with(policy, |_| {})
-}
-
-pub(crate) fn fixture_with(policy: ImagePolicy, edit: impl FnOnce(&mut Settings)) -> Fixture {
     let platform = TestPlatform::new();
     let cpu = Arc::clone(&platform) as Arc<dyn Platform>;
     let clock = Arc::new(Clock::new(Arc::clone(&cpu)));
     let policy = Policy::from_page(&policy.to_page().unwrap()).unwrap();
-    let mut settings = Settings::new(
+    let settings = Settings::new(
         &policy,
         enclave_access::leaves::platform(Kind::Native, "writable").unwrap(),
         enclave_access::leaves::version("0.1.0", "48").unwrap(),
     )
     .unwrap();
-    edit(&mut settings);
     let authority = Authority::generate(&*platform).unwrap();
     let host = Arc::new(FakeHost::default());
     let quoting = Quoting::new(Arc::clone(&cpu), Arc::clone(&clock), Arc::clone(&host) as Arc<_>);

@@ -177,10 +177,7 @@ fn collateral_is_asked_for_once_in_a_while_and_the_last_good_one_stays() {
 #[test]
 fn interoperable_evidence_has_a_quote_of_its_own() {
     use x509_parser::prelude::{FromDer, X509Certificate};
-    let Fixture { identities, .. } =
-        fixture_with(ImagePolicy { development: true, ..Default::default() }, |settings| {
-            settings.interoperable = true;
-        });
+    let Fixture { identities, .. } = fixture(ImagePolicy { interop: true, ..Default::default() });
     let identity = identities.select(None);
     let (_, leaf) = X509Certificate::from_der(&identity.chain[0]).unwrap();
     let values: Vec<_> =

@@ -37,6 +37,7 @@ struct Service(Arc<Inner>);
 struct Inner {
     cpu: SoftwareCpu,
     enclave: QuotingEnclave,
+    collateral: String,
     mode: Mutex<Mode>,
     last: Mutex<Vec<u8>>,
 }
@@ -48,7 +49,7 @@ impl Service {
         let pki = DevelopmentPki::generate(&PlatformFacts::development(), now).unwrap();
         let enclave = QuotingEnclave::new(Arc::new(open()), &pki).unwrap();
         let (mode, last) = (Mutex::new(mode), Mutex::default());
-        Service(Arc::new(Inner { cpu: open(), enclave, mode, last }))
+        Service(Arc::new(Inner { cpu: open(), enclave, collateral: pki.collateral_json(), mode, last }))
     }
 
     fn set(&self, mode: Mode) {
@@ -65,6 +66,10 @@ impl Service {
 impl Quoting for Service {
     fn target_info(&self) -> Result<Vec<u8>, QuotingError> {
         Ok(self.0.enclave.target_info().to_vec())
+    }
+
+    fn collateral(&self) -> Result<Vec<u8>, QuotingError> {
+        Ok(self.0.collateral.clone().into_bytes())
     }
 
     fn quote(&self, report: &[u8]) -> Result<Vec<u8>, QuotingError> {
@@ -212,6 +217,7 @@ fn a_nonce_that_cannot_be_answered_ends_the_handshake() {
 /// The quote of an answer to `attest`, checked as a client does over this very connection.
 fn check_channel(tls: &Tls, nonce: &[u8; 32], answer: &Value) -> Vec<u8> {
     assert!(answer["issued"].as_str().unwrap().ends_with('Z'), "{answer}");
+    assert!(answer["collateral"]["tcb_info"].is_string(), "{answer}");
     let exporter = tls.conn.export_keying_material([0; 32], EXPORTER_LABEL, Some(nonce)).unwrap();
     let expected = compute(&leaf(tls).spki_der, Binding::Channel { nonce, exporter: &exporter });
     let quote = bytes(&answer["quote"]);
@@ -280,7 +286,7 @@ fn nobody_chooses_what_is_quoted() {
 #[test]
 fn evidence_is_bound_to_leaf_and_manifest() {
     let dir = tempfile::tempdir().unwrap();
-    let (host, _) = start(dir.path(), Mode::Honest);
+    let (host, service) = start(dir.path(), Mode::Honest);
     load(&host, "a");
     load(&host, "b");
     for name in ["localhost", "a.example.com"] {
@@ -307,7 +313,8 @@ fn evidence_is_bound_to_leaf_and_manifest() {
         let interop = &document["interop"];
         let claims = Sha256::digest(bytes(&interop["claims"]));
         assert_eq!(report_data(&bytes(&interop["quote"]))[..32], claims[..]);
-        assert!(document["collateral"].is_null());
+        let collateral: Value = serde_json::from_str(&service.0.collateral).unwrap();
+        assert_eq!(document["collateral"], collateral, "as the host gave it");
         if name == "a.example.com" {
             let text = document.to_string();
             assert!(!text.contains("app.b") && !text.contains("b.example.com"), "no other app is named");
