@@ -45,6 +45,7 @@ export class Certificate {
   readonly extensions: readonly Extension[];
   readonly #signatureAlgorithm: string;
   readonly #openssl: X509Certificate;
+  #publicKey: KeyObject | undefined;
 
   /** Reads one certificate; throws {@link DerError} if it is not one. */
   constructor(der: Uint8Array) {
@@ -90,7 +91,8 @@ export class Certificate {
 
   /** Its public key. */
   publicKey(): KeyObject {
-    return createPublicKey({ key: this.spki, format: "der", type: "spki" });
+    this.#publicKey ??= createPublicKey({ key: this.spki, format: "der", type: "spki" });
+    return this.#publicKey;
   }
 
   /** Whether the issuer's name and key fit this certificate's issuer and signature. */
