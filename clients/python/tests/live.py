@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -20,6 +21,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import UnrecognizedExtension as Unrecognized
 
 import enclave_os
 from enclave_os import (
@@ -43,7 +48,10 @@ from enclave_os.__main__ import main
 from enclave_os.connection import Attested
 from enclave_os.encoding import base64url_text
 from enclave_os.framing import Framed
+from enclave_os.leaf_certificate import CONFIGURATION_ROOT, LeafCertificate
 from enclave_os.transport import connect as connect_transport
+
+from .pki import Issued, extensions
 
 LIVE: dict[str, str] = json.loads(Path(os.environ["ENCLAVE_OS_LIVE"]).read_text("utf-8"))
 ADDRESS = LIVE["address"]
@@ -294,6 +302,24 @@ class Offline(unittest.TestCase):
             swapped = document | {"evidence_quote": document["certificate_quote"]}
             verdict = judge_evidence(policy(), swapped, now, collateral=known_collateral())
             self.assertEqual([check.check for check in verdict.failed], ["report-data"])
+
+    def test_extensions_forged_under_another_ca_are_refused(self) -> None:
+        with connect() as client:
+            document = client.request("GET", "/.enclave/v1/evidence").or_refusal().json()
+        genuine = x509.load_der_x509_certificate(base64.b64decode(document["certificate_chain"][0]))
+        # The enclave's own key and quote, and another code hash, signed by whoever wants to.
+        apps = [(claim.name, claim.route_prefix, bytes(32)) for claim in LeafCertificate.from_der(_der(genuine)).apps]
+        old = {e.oid.dotted_string: e.value.value for e in genuine.extensions if isinstance(e.value, Unrecognized)}
+        forger = Issued.authority("Enclave OS CA")
+        forged = forger.leaf(old | extensions(apps) | {CONFIGURATION_ROOT: old[CONFIGURATION_ROOT]}, of=genuine)
+        chain = [base64.b64encode(der).decode() for der in (forged.der, forger.der)]
+        forgery = document | {"certificate_chain": chain}
+        verdict = judge_evidence(policy(), forgery, datetime.now(UTC), collateral=known_collateral())
+        self.assertEqual([check.check for check in verdict.failed], ["report-data"])
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
 
 
 class Command(unittest.TestCase):

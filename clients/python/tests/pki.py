@@ -58,7 +58,7 @@ class Issued:
     ) -> Issued:
         """An authority, self-signed or under another one."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(name, key, issuer.certificate if issuer else None, NOW - 365 * DAY, until)
+        builder = _builder(name, key.public_key(), issuer.certificate if issuer else None, NOW - 365 * DAY, until)
         usage = x509.KeyUsage(
             digital_signature=not may_sign,
             content_commitment=False,
@@ -82,10 +82,13 @@ class Issued:
         names: Sequence[str] = ("localhost", "127.0.0.1"),
         not_before: datetime = NOW,
         not_after: datetime = NOW + DAY,
+        of: x509.Certificate | None = None,
     ) -> Issued:
-        """A leaf with these extensions."""
+        """A leaf with these extensions; ``of``: with the public key of another certificate, whoever has it."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder("Enclave OS", key, self.certificate, not_before, not_after)
+        public = of.public_key() if of else key.public_key()
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        builder = _builder("Enclave OS", public, self.certificate, not_before, not_after)
         builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
         builder = builder.add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         for dotted, value in extra.items():
@@ -123,22 +126,22 @@ def _name(name: str) -> x509.GeneralName:
 
 def _builder(
     name: str,
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
     issuer: x509.Certificate | None,
     not_before: datetime,
     not_after: datetime,
 ) -> x509.CertificateBuilder:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    authority = issuer.public_key() if issuer else key.public_key()
+    authority = issuer.public_key() if issuer else key
     assert isinstance(authority, ec.EllipticCurvePublicKey)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(not_before)
         .not_valid_after(not_after)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority), critical=False)
     )
