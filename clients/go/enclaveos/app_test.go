@@ -156,3 +156,23 @@ func TestAConnectionIsNotUsedAfterACallWasGivenUp(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was verified is no longer what runs: the connection is over, and says so.
+func TestAChangedEnclaveEndsTheConnection(t *testing.T) {
+	s := serve(t)
+	s.Reply = func([]byte) []byte {
+		return []byte(`{"status":"error","code":"attestation-stale","message":"the configuration changed"}`)
+	}
+	conn, err := client(t, s, policy.Channel, "").Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *enclaveos.RefusedError
+	var connection *enclaveos.ConnectionError
+	if _, err := conn.App("a").Call(t.Context(), "f"); !errors.As(err, &refused) || errors.As(err, &connection) {
+		t.Error(err)
+	}
+	if err := conn.Ping(t.Context()); !errors.As(err, &connection) || !errors.As(err, &refused) || refused.Code != "attestation-stale" {
+		t.Error(err)
+	}
+}

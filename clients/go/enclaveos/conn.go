@@ -11,6 +11,9 @@ import (
 	"enclaveos/client-go/verify"
 )
 
+// codeStale is the server's word for: what was verified has changed since the handshake. It hangs up.
+const codeStale = "attestation-stale"
+
 // Conn is a verified connection that speaks framed JSON. It is safe for concurrent use; requests are
 // answered one after the other.
 type Conn struct {
@@ -82,6 +85,10 @@ func (c *Conn) exchange(ctx context.Context, request []byte) ([]byte, error) {
 		reply, err = readFrame(c.tls, maxFrame)
 	}
 	if err == nil {
+		if refused := (*RefusedError)(nil); errors.As(refusalIn(reply), &refused) && refused.Code == codeStale {
+			c.tls.Close()
+			c.broken = &ConnectionError{Op: "call", Address: c.client.config.Address, Err: refused}
+		}
 		return reply, nil
 	}
 	// The answer to this request must not be taken for the answer to the next.

@@ -273,6 +273,34 @@ func TestLiveEvidence(t *testing.T) {
 	}
 }
 
+// Verify one thing and then talk to another: not possible.
+func TestLiveAChangedAppIsNotCalled(t *testing.T) {
+	s := live(t)
+	component, err := os.ReadFile(os.Getenv("ENCLAVE_OS_COMPONENT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, operator := s.connect(policy.Channel, ""), s.connect(policy.Channel, "")
+	defer before.Close()
+	defer operator.Close()
+	if _, err := operator.Load(t.Context(), enclaveos.Load{Name: "go-changing", Component: component}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := operator.App("go-changing").Call(t.Context(), "hello"); err != nil || got != "Hello, World!" {
+		t.Error("over the connection that made the change:", got, err)
+	}
+	var refused *enclaveos.RefusedError
+	if _, err := before.App("go-changing").Call(t.Context(), "hello"); !errors.As(err, &refused) || refused.Code != "attestation-stale" {
+		t.Error(err)
+	}
+	if there, err := operator.Unload(t.Context(), "go-changing"); err != nil || !there {
+		t.Error(there, err)
+	}
+	if there, err := operator.Unload(t.Context(), "go-changing"); err != nil || there {
+		t.Error(there, err)
+	}
+}
+
 // anotherImage is the policy with another measurement.
 func (s *server) anotherImage() *policy.Policy {
 	p := parse(s.t, s.policy+anyTier)
