@@ -24,7 +24,7 @@ fn its_own_tests_and_the_shared_vectors_pass() {
     run(go().args(["test", "./..."]));
 }
 
-/// `enclaveos/live_test.go`: every tier, native values, HTTP, settings, evidence, refusals.
+/// `enclaveos/live_test.go` and `live_refused_test.go`: every tier, native values, HTTP, settings, evidence, refusals.
 fn it_verifies_and_calls_a_running_enclave(platform: Platform) {
     let scene = Scene::new(platform);
     let component = scene.folder.path().join("example.cwasm");
