@@ -61,6 +61,18 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["check_platform", "json"])]
     pub(crate) renew_dev_pki: bool,
 
+    /// PCCS (or Intel's PCS) to fetch collateral from, so that clients can verify quotes offline. For platform sgx
+    #[arg(long, value_name = "URL", conflicts_with = "collateral_dir")]
+    pub(crate) pccs_url: Option<String>,
+
+    /// Certificate authorities (PEM) that the PCCS's certificate must lead to [default: Mozilla's]
+    #[arg(long, value_name = "FILE", requires = "pccs_url")]
+    pub(crate) pccs_ca: Option<PathBuf>,
+
+    /// Folder with collateral documents (*.json), for a machine that reaches no PCCS. For platform sgx
+    #[arg(long, value_name = "DIR")]
+    pub(crate) collateral_dir: Option<PathBuf>,
+
     /// Does not start the enclave again when it crashes
     #[arg(long)]
     pub(crate) no_restart: bool,

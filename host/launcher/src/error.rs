@@ -50,6 +50,10 @@ pub(crate) enum HostError {
     NotHere,
     #[error("the software CPU: {0}")]
     Cpu(#[from] sgx_emu::CpuError),
+    #[error(transparent)]
+    Pccs(#[from] host_services::quoting::PccsError),
+    #[error("--pccs-ca {path}: {source}")]
+    PccsCa { path: PathBuf, source: io::Error },
     #[error("{0}")]
     DevelopmentQuoting(#[from] host_services::quoting::DevelopmentQuotingError),
     #[error(
@@ -73,7 +77,7 @@ impl HostError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::System { .. } | Self::Launch(_) | Self::Stopped(_) | Self::Stuck => 1,
-            Self::ImageOnNative | Self::PolicyOfImage { .. } => 2,
+            Self::ImageOnNative | Self::PolicyOfImage { .. } | Self::Pccs(_) | Self::PccsCa { .. } => 2,
             Self::Listen(_) => 3,
             Self::DataDir(_) | Self::Storage(_) => 4,
             Self::Policy { .. } => 5,

@@ -93,7 +93,7 @@ impl Launch for ImageLaunch {
     ) -> Result<Option<Arc<dyn Quoting>>, HostError> {
         match self.on {
             On::Emulated => quoting::development(args, data_dir, log),
-            On::Sgx => Ok(None),
+            On::Sgx => quoting::hardware(args, data_dir, log),
         }
     }
 

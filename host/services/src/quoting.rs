@@ -1,8 +1,14 @@
 //! Quotes for the enclave's reports, and the collateral that verifiers need beside them.
 
+mod aesm;
+mod collateral;
 mod development;
+mod hardware;
 
+pub use aesm::{Aesm, SOCKET as AESM_SOCKET};
+pub use collateral::{CollateralKeeper, CollateralSource, Pccs, PccsError};
 pub use development::{DevelopmentQuoting, DevelopmentQuotingError};
+pub use hardware::{HardwareQuoting, QuoteProvider, whole_quote};
 
 use boundary_wire::rpc::{FailureCode, Request, Response};
 

@@ -4,9 +4,11 @@ use std::arch::x86_64::__cpuid_count;
 use std::fs;
 use std::path::Path;
 
+use host_services::quoting::{AESM_SOCKET, Aesm, QuoteProvider};
 use rustix::fs::{Access, access};
 use serde::Serialize;
 
+use crate::dcap_library::DcapLibrary;
 use crate::features;
 use crate::files::ImageFiles;
 use crate::hardware::{self, NODE};
@@ -48,7 +50,8 @@ struct Facts {
     provision: Option<NodeState>,
     vdso: Result<(), String>,
     fsgsbase: bool,
-    aesm: bool,
+    /// What quotes would be made by, or why there are none.
+    quoting: Result<String, String>,
     image: Option<Image>,
 }
 
@@ -86,7 +89,7 @@ fn look(image: Option<&Path>) -> Facts {
         provision: node_state("/dev/sgx_provision"),
         vdso: hardware::entry_exists().map_err(|error| error.to_string()),
         fsgsbase: fsgsbase(),
-        aesm: fs::metadata("/var/run/aesmd/aesm.socket").is_ok(),
+        quoting: quoting(),
         image: image.map(|path| {
             let files = ImageFiles::open(path);
             let features = match &files {
@@ -164,10 +167,11 @@ fn findings(facts: &Facts) -> Vec<Finding> {
         "use Linux 5.9 or later and do not boot with nofsgsbase; the software CPU needs it as well",
     );
     put(
-        "AESM",
-        optional(facts.aesm),
-        if facts.aesm { "running" } else { "not running" }.to_owned(),
-        "for quotes install and start Intel's aesmd (package sgx-aesm-service, libsgx-dcap-ql)",
+        "quotes",
+        optional(facts.quoting.is_ok()),
+        facts.quoting.clone().map_or_else(|why| format!("none: {why}"), |by| format!("by {by}")),
+        "without quotes clients cannot verify the enclave: install and start Intel's aesmd (sgx-aesm-service, \
+         libsgx-aesm-quote-ex-plugin), or install libsgx-dcap-ql",
     );
     put(
         "/dev/sgx_provision",
@@ -243,6 +247,17 @@ fn fsgsbase() -> bool {
     })
 }
 
+/// AESM first, the DCAP library second, as the host does when it runs.
+fn quoting() -> Result<String, String> {
+    let aesm = Aesm::new(Path::new(AESM_SOCKET));
+    let Err(no_aesm) = aesm.target_info() else { return Ok(aesm.name()) };
+    let library = DcapLibrary::default();
+    match library.target_info() {
+        Ok(_) => Ok(library.name()),
+        Err(no_library) => Err(format!("{no_aesm}; {no_library}")),
+    }
+}
+
 fn node_state(path: &str) -> Option<NodeState> {
     fs::metadata(path).ok()?;
     let usable = access(path, Access::READ_OK | Access::WRITE_OK).is_ok();
@@ -263,7 +278,7 @@ mod tests {
             provision: Some(NodeState::Usable),
             vdso: Ok(()),
             fsgsbase: true,
-            aesm: true,
+            quoting: Ok("AESM".to_owned()),
             image: Some(Image { path: "i.sgxs".to_owned(), opened: Ok(2 << 30), features: Ok(()) }),
         }
     }
@@ -301,7 +316,11 @@ mod tests {
             lacks(|f| f.image.as_mut().unwrap().features = Err("vaes".to_owned())),
         ];
         assert!(missing.iter().all(|(_, status, _)| *status == Status::Missing), "{missing:?}");
-        let optional = [lacks(|f| f.sgx2 = false), lacks(|f| f.aesm = false), lacks(|f| f.provision = None)];
+        let optional = [
+            lacks(|f| f.sgx2 = false),
+            lacks(|f| f.quoting = Err("nobody listens".to_owned())),
+            lacks(|f| f.provision = None),
+        ];
         assert!(optional.iter().all(|(_, status, _)| *status == Status::Optional), "{optional:?}");
         assert_ne!(missing[3].2, missing[4].2, "no node, and one that is not for this user");
     }

@@ -12,6 +12,7 @@
 
 pub mod check;
 mod cpu;
+mod dcap_library;
 mod driver;
 mod emulated;
 mod enter;
@@ -33,6 +34,7 @@ use host_services::seats::{Events, Seats, SeatsError};
 use host_services::station::Services;
 
 pub use cpu::{Cpu, RestrictError};
+pub use dcap_library::DcapLibrary;
 pub use driver::{DriverError, Intercept};
 pub use emulated::Emulated;
 pub use enter::{Entry, Exception, Registers};
