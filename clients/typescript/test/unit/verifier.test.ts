@@ -3,16 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import {
-  certificateReportData,
-  challengeReportData,
-  channelReportData,
-  evidenceReportData,
-} from "../../src/report-data.js";
+import { challengeReportData, channelReportData } from "../../src/report-data.js";
 import { type Presented, judge } from "../../src/verifier.js";
 import { Manifest } from "../../src/manifest.js";
-import type { Json } from "../../src/json.js";
-import { collateralJson, manifestJson } from "../support/documents.js";
+import { manifestJson } from "../support/documents.js";
 import {
   CA_NAME,
   CODE_HASH,
@@ -31,41 +25,10 @@ import {
   sha256,
   spkiOf,
 } from "../support/pki.js";
+import { Scene } from "../support/scene.js";
 
 const HOUR = 3_600_000;
 const OTHER = "11".repeat(32);
-
-/** An enclave that presents a certificate with a quote. */
-class Scene {
-  readonly platform: TestPlatform;
-  readonly authority: TestAuthority;
-  readonly key = keys();
-  certificateQuote: Buffer = Buffer.alloc(0);
-
-  constructor(platform: PlatformOptions = {}, authority = new TestAuthority()) {
-    this.platform = new TestPlatform(platform);
-    this.authority = authority;
-  }
-
-  chain(options: LeafOptions = {}, change?: (report: Buffer) => void): Buffer[] {
-    const data = certificateReportData(spkiOf(this.key), options.notBefore ?? NOW - HOUR);
-    const quote = this.platform.quote(data, change);
-    this.certificateQuote = quote;
-    return [this.authority.leaf(this.key, { quote, ...options }), ...this.authority.above];
-  }
-
-  failed(presented: Presented, more = "", tier = "certificate", manifest?: Manifest, now = NOW): string[] {
-    const policy = policyText(this.platform, more, tier);
-    const verdict = judge(policy, presented, { collateral: this.platform.collateral, manifest, now });
-    assert.equal(verdict.accepted, verdict.failed.length === 0);
-    for (const check of verdict.failed) assert.ok((check.message ?? "").length > 10, check.check);
-    return verdict.failed.map(({ check }) => check);
-  }
-
-  certificate(options: LeafOptions = {}, more = "", change?: (report: Buffer) => void): string[] {
-    return this.failed({ tier: "certificate", chain: this.chain(options, change) }, more);
-  }
-}
 
 test("a certificate that the policy asks for is accepted, with every check told", () => {
   const scene = new Scene();
@@ -366,43 +329,4 @@ test("an operator is one of those above the enclave CA, never the enclave CA its
   assert.deepEqual(by(sha256(der)), []);
   assert.deepEqual(by(sha256(scene.authority.above[0] ?? der)), ["operator-ca"]);
   assert.deepEqual(by(Buffer.alloc(32)), ["operator-ca"]);
-});
-
-test("an evidence document is judged by its own quote, over leaf and manifest", () => {
-  const scene = new Scene();
-  const manifest = manifestJson({ "core.version": { json: "1" } });
-  const root = Buffer.from(manifest.root, "hex");
-  const chain = scene.chain({ configurationRoot: root });
-  const [leaf] = chain as [Buffer];
-  const own = scene.certificateQuote;
-  const document = (change: object = {}): Json => ({
-    format: 1,
-    certificate_chain: chain.map((certificate) => certificate.toString("base64")),
-    certificate_quote: own.toString("base64"),
-    evidence_quote: scene.platform.quote(evidenceReportData(leaf, root)).toString("base64"),
-    collateral: collateralJson(scene.platform.collateral),
-    manifest: manifest,
-    generations: [{ generation: 1, configuration_root: manifest.root, since: "2026-11-21T16:00:00Z", changed: ["core"] }],
-    issued: "2026-11-21T17:00:00Z",
-    ...change,
-  });
-  const failed = (change: object = {}): string[] => {
-    const verdict = judge(policyText(scene.platform), { tier: "evidence", document: document(change) }, { now: NOW });
-    return verdict.failed.map(({ check }) => check);
-  };
-  assert.deepEqual(failed(), []);
-  const text = JSON.stringify(document());
-  assert.equal(judge(policyText(scene.platform), { tier: "evidence", document: text }, { now: NOW }).accepted, true);
-  for (const change of [{ format: 2 }, { more: 1 }, { issued: "today" }, { certificate_chain: [] }, { evidence_quote: "?" }]) {
-    assert.deepEqual(failed(change), ["evidence-format"], JSON.stringify(change));
-  }
-  assert.deepEqual(failed({ evidence_quote: null }), ["quote-format"]);
-  assert.deepEqual(failed({ certificate_quote: null }), ["certificate-format"]);
-  assert.deepEqual(failed({ collateral: null }), ["quote"]);
-  const names = ["forged"];
-  const forged = scene.chain({ configurationRoot: root, names, quote: own }).map((certificate) => certificate.toString("base64"));
-  assert.deepEqual(failed({ certificate_chain: forged }), ["report-data"]);
-  const other = manifestJson({ "core.version": { json: "2" } });
-  assert.deepEqual(failed({ manifest: other }), ["report-data", "configuration"]);
-  assert.deepEqual(failed({ manifest: { ...manifest, root: OTHER } }), ["evidence-format"]);
 });
