@@ -67,6 +67,9 @@ pub(crate) enum Command {
     /// The enclave's certificate authority
     #[command(subcommand)]
     Ca(Ca),
+    /// The PKI under which enclaves on platforms emulated and native are quoted; it proves nothing
+    #[command(subcommand)]
+    DevPki(DevPki),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -202,6 +205,31 @@ pub(crate) enum Ca {
     Install {
         /// The chain (PEM): the enclave's new CA certificate first
         chain: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevPki {
+    /// Write root, PCK chain, collateral and the policy lines that accept this root; makes or renews what is missing
+    Export {
+        /// The folder to write to
+        #[arg(short, long, value_name = "DIR", default_value = "enclave-os-dev-pki")]
+        out: PathBuf,
+        /// The folder of the PKI [default: $ENCLAVE_OS_DEV_PKI, else that of this user]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Show the root's fingerprint, and how long the collateral is good
+    Show {
+        /// The folder of the PKI [default: $ENCLAVE_OS_DEV_PKI, else that of this user]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Renew the collateral; root and PCK stay. Makes a PKI if there is none
+    Renew {
+        /// The folder of the PKI [default: $ENCLAVE_OS_DEV_PKI, else that of this user]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
 }
 

@@ -3,6 +3,7 @@
 mod ca;
 mod call;
 mod compile;
+mod dev_pki;
 mod list;
 mod load;
 mod proof;
@@ -18,6 +19,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Command::Compile(compile) = &args.command {
         return compile::run(compile, args.global.json);
     }
+    if let Command::DevPki(command) = &args.command {
+        return dev_pki::run(command, args.global.json);
+    }
     let session = Session::resolve(&args.global)?;
     match &args.command {
         Command::Compile(compile) => compile::run(compile, session.json),
@@ -29,6 +33,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Status => status::run(&session),
         Command::Proof(proof) => proof::run(&session, proof),
         Command::Ca(ca) => ca::run(&session, ca),
+        Command::DevPki(command) => dev_pki::run(command, session.json),
     }
 }
 

@@ -39,9 +39,19 @@ fn help_lists_every_command_and_the_exit_codes() {
     let output = run(&["--help"]);
     assert_eq!(code(&output), 0);
     let help = stdout(&output);
-    for word in
-        ["compile", "load", "call", "list", "unload", "schema", "status", "proof", "ca", "Exit codes:"]
-    {
+    for word in [
+        "compile",
+        "load",
+        "call",
+        "list",
+        "unload",
+        "schema",
+        "status",
+        "proof",
+        "ca",
+        "dev-pki",
+        "Exit codes:",
+    ] {
         assert!(help.contains(word), "{word} is missing:\n{help}");
     }
 }
@@ -133,4 +143,59 @@ fn compile_writes_the_artifact_beside_the_component() {
     assert_eq!(report["bytes"], artifact.len());
     assert_eq!(report["status"], "compiled");
     assert_eq!(report["code_hash"].as_str().map(str::len), Some(64));
+}
+
+const ROOT: &str = "-----BEGIN CERTIFICATE-----\nAAECAw==\n-----END CERTIFICATE-----\n";
+
+/// A folder as a host leaves it, with collateral that is good until `until`.
+fn dev_pki(until: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let tcb_info =
+        format!(r#"{{"issueDate":"2026-01-01T00:00:00Z","nextUpdate":"{until}","fmspc":"005357534758"}}"#);
+    let collateral = serde_json::json!({
+        "pck_crl_issuer_chain": "", "root_ca_crl": "", "pck_crl": "", "tcb_info_issuer_chain": "",
+        "tcb_info": tcb_info, "tcb_info_signature": "", "qe_identity_issuer_chain": "", "qe_identity": "",
+        "qe_identity_signature": "",
+    });
+    for (name, text) in
+        [("root.pem", ROOT), ("pck-chain.pem", ROOT), ("collateral.json", &collateral.to_string())]
+    {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_development_pki_is_exported_with_the_policy_that_names_it() {
+    let (pki, out) = (dev_pki("2999-01-01T00:00:00Z"), tempfile::tempdir().unwrap());
+    let out = out.path().join("made");
+    let (dir, to) = (pki.path().to_str().unwrap(), out.to_str().unwrap());
+    let output = run(&["dev-pki", "export", "--dir", dir, "--out", to, "--json"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // SHA-256 of 00 01 02 03.
+    let root = "054edec1d0211f624fed0cbca9d4f9400b0e491c43742af2c5b0abebf0c990d8";
+    assert_eq!(report["root"], root);
+    for name in ["root.pem", "pck-chain.pem", "collateral.json"] {
+        assert_eq!(std::fs::read(out.join(name)).unwrap(), std::fs::read(pki.path().join(name)).unwrap());
+    }
+    let policy = std::fs::read_to_string(out.join("policy.toml")).unwrap();
+    assert!(policy.contains(&format!("[roots]\ndevelopment = [\"{root}\"]")), "{policy}");
+    let shown = run(&["dev-pki", "show", "--dir", dir]);
+    assert!(stdout(&shown).contains(root) && stdout(&shown).contains("2999-01-01"), "{}", stdout(&shown));
+}
+
+#[test]
+fn a_development_pki_that_is_not_there_or_damaged_is_named() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = run(&["dev-pki", "show", "--dir", empty.path().to_str().unwrap()]);
+    assert_eq!(code(&output), 5);
+    assert!(stderr(&output).contains("enclave-os-host makes one"), "{}", stderr(&output));
+    for name in ["root.pem", "collateral.json"] {
+        let pki = dev_pki("2999-01-01T00:00:00Z");
+        std::fs::write(pki.path().join(name), "nonsense").unwrap();
+        let output = run(&["dev-pki", "show", "--dir", pki.path().to_str().unwrap()]);
+        assert_eq!(code(&output), 5);
+        assert!(stderr(&output).contains(name) && stderr(&output).contains("renew"), "{}", stderr(&output));
+    }
 }
