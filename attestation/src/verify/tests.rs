@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop where it fails")]
 
 mod bits;
+#[cfg(feature = "vectors")]
+mod deletion;
 mod genuine;
 
 use time::OffsetDateTime;
