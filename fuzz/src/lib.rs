@@ -37,6 +37,10 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "manifest", run: evidence::manifest },
     Decoder { name: "inclusion_proof", run: evidence::inclusion_proof },
     Decoder { name: "leaf_certificate", run: evidence::leaf_certificate },
+    Decoder { name: "quote", run: evidence::quote },
+    Decoder { name: "collateral", run: evidence::collateral },
+    Decoder { name: "evidence_document", run: evidence::evidence_document },
+    Decoder { name: "verification_policy", run: evidence::verification_policy },
     Decoder { name: "sgxs", run: image::sgxs },
     Decoder { name: "sigstruct", run: image::sigstruct },
 ];
