@@ -208,6 +208,20 @@ pub enum PolicyError {
 }
 
 impl VerificationPolicy {
+    /// The policy for exactly one measurement under these roots; everything else has its default.
+    pub fn for_measurement(roots: Roots, mrenclave: [u8; 32]) -> Self {
+        VerificationPolicy {
+            roots,
+            enclave: EnclaveRule { mrenclave: Some(vec![mrenclave]), signer: None, allow_debug: false },
+            tcb: TcbRule::default(),
+            freshness: FreshnessRule::default(),
+            app: None,
+            configuration: None,
+            ppids: None,
+            operator_ca: None,
+        }
+    }
+
     /// Reads a policy file.
     ///
     /// # Errors

@@ -37,7 +37,13 @@ pub(crate) struct Global {
     /// Name to ask for (SNI) and to expect in the certificate [default: the host of the server]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
-    /// Certificate authorities (PEM) the enclave's certificate must lead to
+    /// The policy (TOML) that the enclave has to pass before it gets a byte
+    #[arg(long, global = true, value_name = "FILE", env = "ENCLAVE_OS_VERIFY_POLICY", conflicts_with = "ca")]
+    pub(crate) policy: Option<PathBuf>,
+    /// How fresh its evidence has to be; the policy's minimum stays [default: channel]
+    #[arg(long, global = true, value_enum)]
+    pub(crate) tier: Option<Tier>,
+    /// Certificate authorities (PEM) the enclave's certificate must lead to. No quote is checked: --policy does
     #[arg(long, global = true, value_name = "FILE", env = "ENCLAVE_OS_CA")]
     pub(crate) ca: Option<PathBuf>,
     /// Print JSON, in the shapes of docs/cli.md
@@ -45,8 +51,21 @@ pub(crate) struct Global {
     pub(crate) json: bool,
 }
 
+impl Global {
+    /// Everything that says where the server is and what is demanded of it.
+    pub(crate) fn demands(&self) -> impl PartialEq + '_ {
+        (&self.server, &self.server_name, &self.policy, self.tier, &self.ca)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Verify an enclave and report what runs there; exit code 0 only if the policy holds
+    Verify(Verify),
+    /// Verify, then type commands: those of this program, or raw JSON
+    Shell(Shell),
+    /// Show what a certificate, a quote or an evidence document says, without judging it
+    Inspect(Inspect),
     /// Compile a component (.wasm) to what an enclave takes (.cwasm)
     Compile(Compile),
     /// Load an application; a .wasm is compiled here first, for the target the server names
@@ -70,6 +89,46 @@ pub(crate) enum Command {
     /// The PKI under which enclaves on platforms emulated and native are quoted; it proves nothing
     #[command(subcommand)]
     DevPki(DevPki),
+}
+
+/// How fresh evidence is (`docs/formats/certificates.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tier {
+    /// The certificate as it is served
+    Certificate,
+    /// A certificate made for this connection
+    Challenge,
+    /// A quote over this connection's keys
+    Channel,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    /// The server [default: that of --server]
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) address: Option<String>,
+    /// An application that has to run there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Judge this evidence document (JSON) in place of a server
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "write_policy", "tier", "server_name"])]
+    pub(crate) evidence: Option<PathBuf>,
+    /// Write a policy that accepts exactly what is seen now. Look at it before you rely on it
+    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
+    pub(crate) write_policy: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Shell {
+    /// The server [default: that of --server]
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) address: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Inspect {
+    /// Certificates (PEM or DER), a quote, or an evidence document
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]

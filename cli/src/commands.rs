@@ -4,36 +4,60 @@ mod ca;
 mod call;
 mod compile;
 mod dev_pki;
+mod inspect;
 mod list;
 mod load;
+mod pin;
 mod proof;
 mod schema;
+mod shell;
 mod status;
 mod unload;
+mod verdict;
+mod verify;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Shell, Verify};
 use crate::failure::Failure;
 use crate::session::Session;
 
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    if let Command::Compile(compile) = &args.command {
-        return compile::run(compile, args.global.json);
+pub(crate) fn run(mut args: Args) -> Result<(), Failure> {
+    // Those two may name the server like a file.
+    if let Command::Verify(Verify { address: Some(address), .. })
+    | Command::Shell(Shell { address: Some(address) }) = &args.command
+    {
+        args.global.server.clone_from(address);
     }
-    if let Command::DevPki(command) = &args.command {
-        return dev_pki::run(command, args.global.json);
+    match alone(&args) {
+        Some(done) => done,
+        None => on(&Session::resolve(&args.global)?, &args),
     }
-    let session = Session::resolve(&args.global)?;
+}
+
+/// A command that talks to nobody.
+fn alone(args: &Args) -> Option<Result<(), Failure>> {
+    let json = args.global.json;
+    Some(match &args.command {
+        Command::Inspect(inspect) => inspect::run(inspect, json),
+        Command::Compile(compile) => compile::run(compile, json),
+        Command::DevPki(command) => dev_pki::run(command, json),
+        _ => return None,
+    })
+}
+
+/// A command with its server; one that needs none has its own way.
+fn on(session: &Session, args: &Args) -> Result<(), Failure> {
     match &args.command {
-        Command::Compile(compile) => compile::run(compile, session.json),
-        Command::Load(load) => load::run(&session, load),
-        Command::Call(call) => call::run(&session, call),
-        Command::List => list::run(&session),
-        Command::Unload(unload) => unload::run(&session, unload),
-        Command::Schema(schema) => schema::run(&session, schema),
-        Command::Status => status::run(&session),
-        Command::Proof(proof) => proof::run(&session, proof),
-        Command::Ca(ca) => ca::run(&session, ca),
-        Command::DevPki(command) => dev_pki::run(command, session.json),
+        Command::Verify(verify) => verify::run(session, verify, args.global.policy.as_deref()),
+        Command::Shell(_) => shell::run(session),
+        Command::Load(load) => load::run(session, load),
+        Command::Call(call) => call::run(session, call),
+        Command::List => list::run(session),
+        Command::Unload(unload) => unload::run(session, unload),
+        Command::Schema(schema) => schema::run(session, schema),
+        Command::Status => status::run(session),
+        Command::Proof(proof) => proof::run(session, proof),
+        Command::Ca(ca) => ca::run(session, ca),
+        Command::Inspect(_) | Command::Compile(_) | Command::DevPki(_) => alone(args).unwrap_or(Ok(())),
     }
 }
 

@@ -39,6 +39,16 @@ pub(crate) fn done(what: &str, object: &str) {
     println!("{GREEN}{what}{GREEN:#} {BOLD}{}{BOLD:#}", clean(object));
 }
 
+/// `refused host`: what was not.
+pub(crate) fn refused(what: &str, object: &str) {
+    println!("{RED}{what}{RED:#} {BOLD}{}{BOLD:#}", clean(object));
+}
+
+/// `  ✘ check  why`: one thing that is wrong.
+pub(crate) fn failed(check: &str, why: &str) {
+    println!("  {RED}✘ {check}{RED:#} {}", clean(why));
+}
+
 /// `  name  value`, aligned.
 pub(crate) fn field(name: &str, value: &str) {
     println!("  {CYAN}{name:<13}{CYAN:#} {}", clean(value));

@@ -2,57 +2,135 @@
 
 use std::fs;
 
-use enclave_os_client::{Connector, Framed, Http, danger};
+use attestation::policy::VerificationPolicy;
+use attestation::verify::Tier;
+use enclave_os_client::{Connector, Framed, Http, VerifiedConnector, danger};
 
-use crate::args::Global;
+use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::output;
 
-/// Where the server is, what is trusted, and how results are printed.
+/// Where the server is, what is demanded of it, and how results are printed.
 pub(crate) struct Session {
-    connector: Connector,
+    reach: Reach,
     server: String,
+    server_name: Option<String>,
+    tier: Option<Tier>,
     pub(crate) json: bool,
+}
+
+enum Reach {
+    /// Nothing is demanded.
+    Anyone(Connector),
+    /// The certificate leads to an authority; no quote is looked at.
+    Authority(Connector),
+    /// The enclave passes a policy.
+    Policy(VerifiedConnector),
 }
 
 impl Session {
     pub(crate) fn resolve(global: &Global) -> Result<Self, Failure> {
-        let mut connector = Connector::new(with_port(&global.server));
+        let server = with_port(&global.server);
+        let mut connector = Connector::new(&server);
         if let Some(name) = &global.server_name {
             connector = connector.server_name(name);
         }
-        connector = match &global.ca {
-            Some(path) => {
-                let pem = fs::read(path).map_err(|e| Failure::file(path, "read", &e))?;
-                connector.trust_ca_pem(&pem)?
-            }
-            None => danger::accept_any_certificate(connector),
+        let tier = global.tier.map(tier);
+        let mut session = Session {
+            reach: Reach::Anyone(danger::accept_any_certificate(connector.clone())),
+            server,
+            server_name: global.server_name.clone(),
+            tier,
+            json: global.json,
         };
-        Ok(Self { connector, server: global.server.clone(), json: global.json })
+        if let Some(path) = &global.policy {
+            let text = fs::read_to_string(path).map_err(|e| Failure::file(path, "read", &e))?;
+            let policy = VerificationPolicy::from_toml(&text).map_err(|error| {
+                Failure::usage(format!("the policy {}: {error}", path.display())).hint(POLICY_HINT)
+            })?;
+            session.reach = Reach::Policy(session.verified(policy));
+        } else if let Some(path) = &global.ca {
+            let pem = fs::read(path).map_err(|e| Failure::file(path, "read", &e))?;
+            session.reach = Reach::Authority(connector.trust_ca_pem(&pem)?);
+        }
+        Ok(session)
+    }
+
+    /// A connector to this session's server that demands `policy`.
+    pub(crate) fn verified(&self, policy: VerificationPolicy) -> VerifiedConnector {
+        let mut connector = VerifiedConnector::new(&self.server, policy);
+        if let Some(name) = &self.server_name {
+            connector = connector.server_name(name);
+        }
+        match self.tier {
+            Some(tier) => connector.tier(tier),
+            None => connector,
+        }
+    }
+
+    /// A connector to this session's server that demands nothing.
+    pub(crate) fn unverified(&self) -> Connector {
+        let connector = danger::accept_any_certificate(Connector::new(&self.server));
+        match &self.server_name {
+            Some(name) => connector.server_name(name),
+            None => connector,
+        }
+    }
+
+    /// The connector that demands this session's policy, if it has one.
+    pub(crate) fn policy(&self) -> Option<&VerifiedConnector> {
+        match &self.reach {
+            Reach::Policy(connector) => Some(connector),
+            Reach::Anyone(_) | Reach::Authority(_) => None,
+        }
+    }
+
+    pub(crate) fn server(&self) -> &str {
+        &self.server
     }
 
     pub(crate) fn framed(&self) -> Result<Framed, Failure> {
-        Ok(self.connector.framed()?)
+        Ok(match &self.reach {
+            Reach::Anyone(connector) | Reach::Authority(connector) => connector.framed()?,
+            Reach::Policy(connector) => connector.framed()?.into_inner(),
+        })
     }
 
     pub(crate) fn http(&self) -> Result<Http, Failure> {
-        Ok(self.connector.http()?)
+        Ok(match &self.reach {
+            Reach::Anyone(connector) | Reach::Authority(connector) => connector.http()?,
+            Reach::Policy(connector) => connector.http()?.into_inner(),
+        })
     }
 
-    /// Whether certificates are checked against an authority.
+    /// Whether the enclave has to pass a policy.
     pub(crate) fn verifies(&self) -> bool {
-        self.connector.verifies()
+        matches!(self.reach, Reach::Policy(_))
     }
 
     /// Said once by every command that talks to a server.
     pub(crate) fn warn(&self) {
-        if self.verifies() {
-            return;
+        let server = &self.server;
+        match self.reach {
+            Reach::Policy(_) => {}
+            Reach::Authority(_) => output::warning(&format!(
+                "no quote verified: {server} has a certificate of the authority in --ca, and that is all; \
+                 --policy FILE checks the enclave"
+            )),
+            Reach::Anyone(_) => output::warning(&format!(
+                "not verified: whoever answers at {server} is believed; --policy FILE checks the enclave"
+            )),
         }
-        output::warning(&format!(
-            "not verified: whoever answers at {} is believed; --ca FILE checks its certificate",
-            self.server
-        ));
+    }
+}
+
+pub(crate) const POLICY_HINT: &str = "`enclave-os verify --write-policy FILE` writes one of what it sees; docs/formats/policy.md has every key";
+
+fn tier(given: args::Tier) -> Tier {
+    match given {
+        args::Tier::Certificate => Tier::Certificate,
+        args::Tier::Challenge => Tier::Challenge,
+        args::Tier::Channel => Tier::Channel,
     }
 }
 

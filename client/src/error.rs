@@ -3,6 +3,7 @@
 use std::io;
 
 use attestation::leaf_certificate::LeafCertificateError;
+use attestation::verify::Verdict;
 use boundary_wire::client::{ErrorReply, MAX_FRAME};
 use thiserror::Error;
 
@@ -68,6 +69,12 @@ pub enum ClientError {
     /// The leaf certificate is not one of an enclave.
     #[error("the server's certificate: {0}")]
     Certificate(#[from] LeafCertificateError),
+    /// The enclave did not pass the policy.
+    #[error("the enclave does not pass the policy: {0}")]
+    Verification(Box<Verdict>),
+    /// This machine gives no random numbers.
+    #[error("this machine gives no random numbers")]
+    NoRandomness,
     /// A proof does not lead to the root in the certificate.
     #[error("the proof of `{leaf}` does not lead to the configuration root in the certificate")]
     Proof {
@@ -101,8 +108,11 @@ impl ClientError {
             | Self::Io(_)
             | Self::Closed
             | Self::AnswerTooLarge { .. }
+            | Self::NoRandomness
             | Self::Protocol(_) => Fault::Connection,
-            Self::Untrusted { .. } | Self::Certificate(_) | Self::Proof { .. } => Fault::Verification,
+            Self::Untrusted { .. } | Self::Certificate(_) | Self::Verification(_) | Self::Proof { .. } => {
+                Fault::Verification
+            }
             Self::Refused(_) => Fault::Refused,
         }
     }
@@ -123,6 +133,8 @@ impl ClientError {
             Self::Protocol(_) => "protocol",
             Self::Refused(reply) => &reply.code,
             Self::Certificate(_) => "not-an-enclave",
+            Self::Verification(_) => "policy",
+            Self::NoRandomness => "no-randomness",
             Self::Proof { .. } => "proof",
         }
     }

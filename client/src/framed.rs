@@ -53,6 +53,14 @@ impl Framed {
         Ok(self.connection.flush()?)
     }
 
+    /// Sends a frame with this body, whatever it says.
+    pub fn send_frame(&mut self, body: &[u8]) -> Result<(), ClientError> {
+        let length = u32::try_from(body.len()).ok().filter(|length| *length as usize <= MAX_FRAME);
+        let length = length.ok_or(ClientError::RequestTooLarge)?;
+        self.connection.write_all(&[&length.to_be_bytes(), body].concat())?;
+        Ok(self.connection.flush()?)
+    }
+
     /// The next answer.
     pub fn receive(&mut self) -> Result<Reply, ClientError> {
         let body = self.receive_frame()?;
@@ -154,7 +162,7 @@ fn closed(error: io::Error) -> ClientError {
     }
 }
 
-fn unexpected(wanted: &str, reply: &Reply) -> ClientError {
+pub(crate) fn unexpected(wanted: &str, reply: &Reply) -> ClientError {
     let text = boundary_wire::client::encode_text(reply);
     let text: String = String::from_utf8_lossy(&text).chars().take(120).collect();
     ClientError::Protocol(format!("expected `{wanted}`, it says {text}"))

@@ -54,6 +54,10 @@ impl Http {
         self.connection.peer()
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// A request and its answer, whatever its status.
     ///
     /// `target` is the path with its query, already encoded.

@@ -1,21 +1,27 @@
 //! How does a Rust program talk to an enclave?
 //!
-//! Blocking, without an async runtime: [`Connector`] opens a TLS 1.3 connection, [`Framed`] speaks the framed
-//! JSON protocol over it and [`Http`] the management paths. What the enclave's certificate claims is read by
-//! [`Peer::claims`]; a configuration leaf is checked against its root by [`Peer::check_proof`].
-//!
-//! A connection needs something to trust: a certificate authority ([`Connector::trust_ca_pem`]). Without one,
-//! only [`danger::accept_any_certificate`] connects, and says in its name what that is.
+//! A [`VerifiedConnector`] judges the enclave by a policy before it gets a byte, and hands out [`Attested`]
+//! connections:
 //!
 //! ```no_run
-//! use enclave_os_client::{Connector, Params};
+//! use enclave_os_client::attestation::policy::VerificationPolicy;
+//! use enclave_os_client::{Params, VerifiedConnector};
 //!
-//! let connector = Connector::new("127.0.0.1:8443").trust_ca_pem(b"-----BEGIN CERTIFICATE-----\n...")?;
-//! let mut enclave = connector.framed()?;
+//! let policy = VerificationPolicy::from_toml(&std::fs::read_to_string("policy.toml")?)?;
+//! let mut enclave = VerifiedConnector::new("enclave.example:8443", policy).framed()?;
 //! let returns = enclave.call("test-app", "hello", Params::default())?;
 //! println!("{returns:?}");
-//! # Ok::<(), enclave_os_client::ClientError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Framed`] speaks the framed JSON protocol, [`Http`] the management paths, both blocking; the module `tokio`
+//! (feature of the same name) has both without blocking, with hyper's requests for HTTP. A program that brings
+//! its own rustls takes [`QuotedCertificates`].
+//!
+//! A plain [`Connector`] checks certificates against an authority ([`Connector::trust_ca_pem`]) and no quote.
+//! What a certificate claims is read by [`Peer::claims`]; a configuration leaf is checked against its root by
+//! [`Peer::check_proof`]. Without anything to trust only [`danger::accept_any_certificate`] connects, and says in
+//! its name what that is.
 
 #![forbid(unsafe_code)]
 
@@ -25,8 +31,13 @@ mod framed;
 mod http;
 mod management;
 mod peer;
+pub mod pem;
 mod tls;
+#[cfg(feature = "tokio")]
+pub mod tokio;
+mod verified;
 
+pub use attestation;
 pub use boundary_wire::client::{
     Access, AppExport, AppInfo, AppSchema, AppState, Attest, Call, Command, DataPolicy, Envelope, ErrorReply,
     ExportSchema, Load, LogPolicy, NamedType, Params, Reply, Request, Secret, Variant, WitType,
@@ -37,3 +48,4 @@ pub use http::{Body, Http, Response};
 pub use management::{LoadOptions, Ready};
 pub use peer::Peer;
 pub use tls::{Connection, Connector};
+pub use verified::{Attested, NotVerified, QuotedCertificates, VerifiedConnector};

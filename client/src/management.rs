@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use attestation::evidence::EvidenceDocument;
 use attestation::manifest::{Manifest, Proof};
 use boundary_wire::client::{
     Access, AppInfo, DataPolicy, ErrorReply, LogPolicy, Reply, Secret, decode_reply,
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Body, ClientError, Http, Response};
 
-const BASE: &str = "/.enclave/v1";
+pub(crate) const BASE: &str = "/.enclave/v1";
 
 /// What a server says of itself when it is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -98,6 +99,19 @@ impl Http {
     /// The proof that a leaf is part of the configuration; not yet checked against the certificate.
     pub fn proof(&mut self, leaf: &str) -> Result<Proof, ClientError> {
         self.json("GET", &format!("{BASE}/proofs/{}", escape(leaf)), Body::Empty)
+    }
+
+    /// The evidence document, for a verifier that is not here: [`attestation::verify`].
+    pub fn evidence(&mut self) -> Result<EvidenceDocument, ClientError> {
+        let target = format!("{BASE}/evidence");
+        let response = self.accepted("GET", &target, Body::Empty)?;
+        let text = String::from_utf8(response.body).map_err(|_| ClientError::Protocol("not UTF-8".into()))?;
+        EvidenceDocument::from_json(&text).map_err(|e| ClientError::Protocol(format!("GET {target}: {e}")))
+    }
+
+    /// `attest`: a quote over this connection; `body` holds the nonce.
+    pub(crate) fn attest(&mut self, body: &str) -> Result<Reply, ClientError> {
+        self.reply("POST", &format!("{BASE}/attest"), Body::Bytes("application/json", body.as_bytes()))
     }
 
     /// The certificate signing request of the enclave's CA, PEM.

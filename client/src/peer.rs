@@ -27,6 +27,10 @@ impl Peer {
         self.chain.iter().map(AsRef::as_ref)
     }
 
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// What the leaf claims of the enclave. Reading a claim does not verify it.
     pub fn claims(&self) -> Result<LeafCertificate, ClientError> {
         Ok(LeafCertificate::from_der(self.leaf_der())?)

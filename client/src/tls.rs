@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -86,16 +87,19 @@ impl Connector {
 
     /// Connects for HTTP/1.1. The `Host` field is the server name, if one was given.
     pub fn http(&self) -> Result<Http, ClientError> {
-        let host = self.server_name.as_deref().unwrap_or(self.host());
-        self.connect(&[b"http/1.1"]).map(|connection| Http::new(connection, host))
+        self.connect(&[b"http/1.1"]).map(|connection| Http::new(connection, self.host_field()))
+    }
+
+    /// What the `Host` field says.
+    pub(crate) fn host_field(&self) -> &str {
+        self.server_name.as_deref().unwrap_or(self.host())
     }
 
     /// Connects offering these protocols (ALPN); none, and the first byte decides.
     pub fn connect(&self, alpn: &[&[u8]]) -> Result<Connection, ClientError> {
         let bad_address = || ClientError::Address(self.address.clone());
         let config = self.config(alpn)?;
-        let name = self.server_name.as_deref().unwrap_or(self.host());
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| bad_address())?;
+        let name = ServerName::try_from(self.host_field().to_owned()).map_err(|_| bad_address())?;
         let mut tls = ClientConnection::new(config, name).map_err(|e| self.tls_error(io::Error::other(e)))?;
         let mut tcp = self.dial()?;
         while tls.is_handshaking() {
@@ -111,8 +115,7 @@ impl Connector {
     }
 
     fn host(&self) -> &str {
-        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
-        host.trim_start_matches('[').trim_end_matches(']')
+        host_of(&self.address).unwrap_or(&self.address)
     }
 
     fn dial(&self) -> Result<TcpStream, ClientError> {
@@ -152,15 +155,8 @@ impl Connector {
                     .map_err(|e| ClientError::Authorities(e.to_string()))?
             }
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|e| self.tls_error(io::Error::other(e)))?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        config.resumption = rustls::client::Resumption::disabled();
-        Ok(Arc::new(config))
+        let alpn = alpn.iter().map(|name| name.to_vec()).collect();
+        client_config(provider, verifier, alpn).map(Arc::new).map_err(|e| self.tls_error(io::Error::other(e)))
     }
 
     fn tls_error(&self, source: io::Error) -> ClientError {
@@ -172,6 +168,28 @@ impl Connector {
             _ => ClientError::Tls { address, source },
         }
     }
+}
+
+/// The host of `host:port`, an IPv6 address without its brackets.
+pub(crate) fn host_of(address: &str) -> Option<&str> {
+    let (host, _port) = address.rsplit_once(':')?;
+    Some(host.trim_start_matches('[').trim_end_matches(']'))
+}
+
+/// TLS as every client here speaks it: 1.3 only and never resumed, because a resumed session skips the certificate.
+pub(crate) fn client_config(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    alpn: Vec<Vec<u8>>,
+) -> Result<ClientConfig, rustls::Error> {
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn;
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
 }
 
 /// An open TLS connection; reads and writes are its plaintext.
@@ -189,6 +207,10 @@ impl Connection {
     /// The protocol that was agreed on, if any was offered.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.stream.conn.alpn_protocol()
+    }
+
+    pub(crate) fn tls(&self) -> &ClientConnection {
+        &self.stream.conn
     }
 
     /// The TCP stream underneath, for its timeouts and options.

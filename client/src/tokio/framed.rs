@@ -1,0 +1,106 @@
+//! The framed JSON protocol without blocking.
+
+use std::io;
+
+use boundary_wire::client::{
+    AppInfo, Call, Command, Envelope, LENGTH_PREFIX, MAX_FRAME, Params, Reply, Request, Secret, decode_reply,
+    encode_request,
+};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::ClientError;
+use crate::framed::unexpected;
+
+/// Framed JSON over one connection, a request at a time.
+#[derive(Debug)]
+pub struct Framed {
+    stream: TlsStream<TcpStream>,
+    auth: Option<Secret>,
+}
+
+impl Framed {
+    pub(crate) fn new(stream: TlsStream<TcpStream>) -> Self {
+        Self { stream, auth: None }
+    }
+
+    /// Sends this operator token beside every command.
+    pub fn set_auth(&mut self, token: Option<Secret>) {
+        self.auth = token;
+    }
+
+    /// A request and its answer; a refusal is an error.
+    ///
+    /// A future that is dropped halfway leaves the connection in the middle of a frame: drop the connection too.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn request(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        let frame = encode_request(request, false).ok_or(ClientError::RequestTooLarge)?;
+        self.stream.write_all(&frame).await?;
+        self.stream.flush().await?;
+        match decode_reply(&self.frame().await?) {
+            Ok(Reply::Error(error)) => Err(ClientError::Refused(error)),
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(ClientError::Protocol(error.to_string())),
+        }
+    }
+
+    /// A command and its answer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn command(&mut self, command: Command) -> Result<Reply, ClientError> {
+        self.request(&Request::Envelope(Envelope { auth: self.auth.clone(), command })).await
+    }
+
+    /// `wasm_call`: the results, each `{"type":T,"value":V}`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn call(
+        &mut self,
+        app: &str,
+        function: &str,
+        params: Params,
+    ) -> Result<Vec<Value>, ClientError> {
+        let call = Call { app: app.to_owned(), function: function.to_owned(), params };
+        match self.command(Command::Call(call)).await? {
+            Reply::Ok { returns } => Ok(returns),
+            other => Err(unexpected("ok", &other)),
+        }
+    }
+
+    /// `wasm_list`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list(&mut self) -> Result<Vec<AppInfo>, ClientError> {
+        match self.command(Command::List).await? {
+            Reply::Apps { apps } => Ok(apps),
+            other => Err(unexpected("apps", &other)),
+        }
+    }
+
+    async fn frame(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut length = [0; LENGTH_PREFIX];
+        self.stream.read_exact(&mut length).await.map_err(closed)?;
+        let length = u32::from_be_bytes(length);
+        if length as usize > MAX_FRAME {
+            return Err(ClientError::AnswerTooLarge { length: length.into(), limit: MAX_FRAME as u64 });
+        }
+        // Grows as bytes come, not as they are announced.
+        let mut body = Vec::new();
+        let read = (&mut self.stream).take(length.into()).read_to_end(&mut body).await.map_err(closed)?;
+        if read < length as usize { Err(ClientError::Closed) } else { Ok(body) }
+    }
+}
+
+fn closed(error: io::Error) -> ClientError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ClientError::Closed,
+        _ => ClientError::Io(error),
+    }
+}
