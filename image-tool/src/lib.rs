@@ -19,6 +19,7 @@ mod manifest;
 mod measure;
 mod parameters;
 mod sigstruct;
+mod verification;
 
 pub use compare::{Difference, differences};
 pub use convert::{ConvertError, Image, POLICY_PAGE_LEN, convert};
@@ -28,6 +29,7 @@ pub use manifest::manifest;
 pub use measure::{StreamError, mrenclave};
 pub use parameters::{Date, ParameterError, Parameters};
 pub use sigstruct::{SIGSTRUCT_LEN, SignError, Unsigned, assemble, mrsigner, sign};
+pub use verification::{Root, verification_policy};
 
 /// Size of a page.
 const PAGE_SIZE: u64 = 4096;

@@ -10,8 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use attestation::policy::{Roots, VerificationPolicy};
 use enclave_os_client::{Connector, Framed, danger};
+use sgx_emu::quoting::DevelopmentPki;
+use time::OffsetDateTime;
 
 use crate::image;
 use crate::platform::Platform;
@@ -53,6 +56,17 @@ impl HostOptions {
 }
 
 impl HostOptions {
+    /// The image that is run, which is made if it has to be.
+    ///
+    /// # Errors
+    /// If it cannot be laid out.
+    pub fn image(&self) -> Result<PathBuf> {
+        match &self.image {
+            Some(image) => Ok(image.clone()),
+            None => image::with_policy(&self.policy),
+        }
+    }
+
     /// The arguments that say whom the enclave trusts.
     fn trust(&self) -> Result<[OsString; 2]> {
         match self.platform {
@@ -61,13 +75,7 @@ impl HostOptions {
                 fs::write(&policy, &self.policy)?;
                 Ok(["--policy".into(), policy.into()])
             }
-            Platform::Emulated | Platform::Sgx => {
-                let image = match &self.image {
-                    Some(image) => image.clone(),
-                    None => image::with_policy(&self.policy)?,
-                };
-                Ok(["--image".into(), image.into()])
-            }
+            Platform::Emulated | Platform::Sgx => Ok(["--image".into(), self.image()?.into()]),
         }
     }
 }
@@ -126,7 +134,7 @@ impl HostProcess {
         &self.ready_line
     }
 
-    /// A connection that trusts whoever answers on loopback: certificates carry no quote yet.
+    /// A connection that trusts whoever answers on loopback.
     ///
     /// # Errors
     /// If it does not answer.
@@ -139,6 +147,30 @@ impl HostProcess {
     pub fn connector(&self) -> Connector {
         let connector = Connector::new(self.address.to_string()).server_name("localhost");
         danger::accept_any_certificate(connector)
+    }
+
+    /// What it measures, by its own words.
+    ///
+    /// # Errors
+    /// If it does not say.
+    pub fn mrenclave(&self) -> Result<[u8; 32]> {
+        let (_, rest) = self.ready_line.split_once("MRENCLAVE ").context("no MRENCLAVE in the ready line")?;
+        let digits = rest.split([',', ' ']).next().unwrap_or_default();
+        let mut out = [0; 32];
+        ensure!(digits.len() == 64, "`{digits}` is no MRENCLAVE");
+        for (byte, at) in out.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(digits.get(at..at + 2).unwrap_or_default(), 16)?;
+        }
+        Ok(out)
+    }
+
+    /// The policy that its enclave passes: its measurement, under the development root of this machine.
+    ///
+    /// # Errors
+    /// If there is no development PKI.
+    pub fn verification_policy(&self) -> Result<VerificationPolicy> {
+        let roots = Roots::Development(vec![development_root()?]);
+        Ok(VerificationPolicy::for_measurement(roots, self.mrenclave()?))
     }
 
     /// Its process id.
@@ -264,6 +296,16 @@ fn wait_ready(lines: &Receiver<String>) -> Result<(String, SocketAddr)> {
             Err(RecvTimeoutError::Disconnected) => bail!("it ended"),
         }
     }
+}
+
+/// SHA-256 of the root under which this machine makes development quotes.
+///
+/// # Errors
+/// If there is no folder for it, or its files are damaged.
+pub fn development_root() -> Result<[u8; 32]> {
+    let dir = DevelopmentPki::default_dir(|name| std::env::var_os(name));
+    let dir = dir.context("no folder for the development PKI: set HOME or ENCLAVE_OS_DEV_PKI")?;
+    Ok(DevelopmentPki::open_or_create(&dir, OffsetDateTime::now_utc())?.root_fingerprint())
 }
 
 /// The path of one of the project's programs: in `ENCLAVE_OS_BIN_DIR`, or beside the running test.

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use attestation::image_manifest::ImageManifest;
 use attestation::image_policy::ImagePolicy;
 use image_tool::{Parameters, SigningKey, Unsigned};
 use sha2::{Digest, Sha256};
 
-use crate::host::workspace;
+use crate::host::{development_root, workspace};
 
 /// Name of an image's files, before the ending.
 const NAME: &str = "enclave-os";
@@ -62,6 +63,16 @@ pub fn made(policy: &ImagePolicy, parameters: &Parameters) -> Result<PathBuf> {
         }
     }
     Ok(made.join(NAME).with_extension("sgxs"))
+}
+
+/// The verification policy of an image, as `cargo xtask image` writes it beside one with a development policy.
+///
+/// # Errors
+/// If there is no manifest beside it, or no development PKI.
+pub fn verification_policy(image: &Path) -> Result<String> {
+    let manifest = ImageManifest::from_json(&fs::read_to_string(image.with_extension("json"))?)?;
+    let root = image_tool::Root::Development(development_root()?);
+    Ok(image_tool::verification_policy(&manifest.mrenclave, root))
 }
 
 /// What `enclave/image/image.toml` says.

@@ -8,5 +8,7 @@
 pub mod example;
 pub mod host;
 pub mod image;
+pub mod languages;
 pub mod platform;
+pub mod recorder;
 pub mod site;

@@ -10,9 +10,8 @@ use std::process::{Command, Output, Stdio};
 
 use scenarios::example;
 use scenarios::host::{HostOptions, HostProcess, workspace};
+use scenarios::languages;
 use scenarios::platform::Platform;
-use sgx_emu::quoting::DevelopmentPki;
-use time::OffsetDateTime;
 
 scenarios::on_each_platform!(it_verifies_and_calls_a_running_enclave, the_printed_command_runs);
 
@@ -78,19 +77,10 @@ struct Scene {
 impl Scene {
     fn new(platform: Platform) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let pki = folder.path().join("pki");
-        let root =
-            DevelopmentPki::open_or_create(&pki, OffsetDateTime::now_utc()).unwrap().root_fingerprint();
-        let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut options = HostOptions::development(platform, folder.path().join("data"));
-        options.arguments.extend(["--dev-pki".to_owned(), text(&pki).to_owned()]);
-        let host = HostProcess::start(&options).unwrap();
-        let line = host.ready_line();
-        let (_, measured) = line.split_once("MRENCLAVE ").expect(line);
-        let mrenclave = measured.get(..64).expect(line).to_owned();
-        let policy = format!(
-            "format = 1\n[roots]\ndevelopment = [\"{root}\"]\n[enclave]\nmrenclave = [\"{mrenclave}\"]\n"
-        );
+        let host =
+            HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
+        let mrenclave = host.mrenclave().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        let policy = host.verification_policy().unwrap().to_toml().unwrap();
         Scene { folder, host, mrenclave, policy }
     }
 
@@ -136,73 +126,14 @@ fn go() -> Command {
 
 /// A program of the toolchain, in the client's folder, without a network.
 fn go_tool(name: &str) -> Command {
-    let mut tool = Command::new(toolchain().map_or_else(|| name.into(), |folder| folder.join(name)));
-    tool.current_dir(client())
-        .env("GOCACHE", target().join("clients-go/cache"))
-        .env("GOFLAGS", "-mod=vendor")
-        .env("GOPROXY", "off")
-        .env("GOTOOLCHAIN", "local");
-    tool
-}
-
-/// The folder of an installed toolchain; none if the system's will do.
-fn toolchain() -> Option<PathBuf> {
-    let system =
-        Command::new("go").args(["list", "./..."]).current_dir(client()).env("GOTOOLCHAIN", "local").output();
-    let gofmt = Command::new("gofmt").arg("-h").output();
-    if system.is_ok_and(|output| output.status.success()) && gofmt.is_ok() {
-        return None;
-    }
-    let folder = target().join("clients-go");
-    fs::create_dir_all(&folder).unwrap();
-    // Tests are processes of their own: one of them installs it, the others wait.
-    let lock = fs::File::create(folder.join("lock")).unwrap();
-    lock.lock().unwrap();
-    let pinned = client().join("toolchain.txt");
-    let (made, complete) = (folder.join("toolchain"), folder.join("toolchain.complete"));
-    let wanted = fs::read(&pinned).unwrap();
-    if fs::read(&complete).ok().as_ref() != Some(&wanted) {
-        if made.exists() {
-            fs::remove_dir_all(&made).unwrap();
-        }
-        let venv = Command::new("python3").args(["-m", "venv"]).arg(&made).output();
-        finished(
-            &venv.expect("Go, or python3 with venv to install it: use the system's package manager"),
-            "",
-        );
-        let mut pip = Command::new(made.join("bin/python"));
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--only-binary",
-            ":all:",
-        ]);
-        run(pip.args(["--require-hashes", "--requirement"]).arg(&pinned));
-        fs::write(&complete, &wanted).unwrap();
-    }
-    let libraries = fs::read_dir(made.join("lib")).unwrap().map(|entry| entry.unwrap().path());
-    let found = libraries.map(|library| library.join("site-packages/go/bin")).find(|folder| folder.is_dir());
-    Some(found.expect("the package has the programs of Go in go/bin"))
-}
-
-/// The build folder: the test runs in `<target>/<profile>/deps`.
-fn target() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(3).expect("a build folder").to_path_buf()
+    languages::go(name).unwrap()
 }
 
 fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    finished(&output, "")
+    languages::run(command).unwrap()
 }
 
 /// What it printed; anything but success fails the test.
 fn finished(output: &Output, beside: &str) -> String {
-    let (printed, errors) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{printed}\n{errors}\n{beside}");
-    printed.into_owned()
+    languages::finished(output).map_err(|error| format!("{error:#}\n{beside}")).unwrap()
 }

@@ -9,7 +9,7 @@ use crate::tool::{self, cargo, run};
 pub(crate) struct Options {
     /// What to measure.
     what: What,
-    /// Print the boundary's figures as JSON.
+    /// Print the figures of boundary and handshake as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -18,20 +18,24 @@ pub(crate) struct Options {
 enum What {
     /// Round trips, calls, wake-ups and loads: native against emulated, by turns.
     Boundary,
+    /// Attested handshakes beside those of a plain TLS server, and one verification in each client.
+    Handshake,
     /// The host's storage engine against another.
     Storage,
 }
 
 pub(crate) fn command(options: &Options) -> Result<()> {
     match options.what {
-        What::Boundary => boundary(options.json),
+        What::Boundary => with_hosts("boundary", options.json),
+        What::Handshake => with_hosts("handshake", options.json),
         What::Storage => {
             run(&mut cargo(&["bench", "--profile", "dev", "-p", "benches", "--bench", "storage"]))
         }
     }
 }
 
-fn boundary(json: bool) -> Result<()> {
+/// A measurement of hosts.
+fn with_hosts(bench: &str, json: bool) -> Result<()> {
     tool::ensure_guest_target()?;
     let image = crate::image::for_development()?;
     // The image is always optimised; the native enclave has to be as well.
@@ -41,7 +45,7 @@ fn boundary(json: bool) -> Result<()> {
     std::fs::create_dir_all(&programs)?;
     tool::copy_program("release", "enclave-os-host", &programs)?;
     tool::copy_program("debug", "enclave-os", &programs)?;
-    let mut bench = cargo(&["bench", "--profile", "dev", "-p", "benches", "--bench", "boundary"]);
+    let mut bench = cargo(&["bench", "--profile", "dev", "-p", "benches", "--bench", bench]);
     if json {
         bench.args(["--", "--json"]);
     }

@@ -62,5 +62,7 @@ fn tests(options: &Options) -> Result<()> {
     run(suite(&["--no-fail-fast"])
         .env("ENCLAVE_OS_BIN_DIR", &programs)
         .env("ENCLAVE_OS_IMAGE_DIR", &image)
+        // Tests leave the machine's own development PKI alone.
+        .env("ENCLAVE_OS_DEV_PKI", tool::target_dir().join("dev-pki"))
         .env("ENCLAVE_OS_TEST_ROUNDS", rounds))
 }

@@ -29,7 +29,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tests", &["attestation", "boundary", "client", "compiler", "host", "image-tool", "sgx-emu", "enclave"]),
     ("fuzz", &["attestation", "boundary", "sgx-emu"]),
     ("benches", &["attestation", "boundary", "client", "compiler", "host", "sgx-emu", "enclave", "tests"]),
-    ("xtask", &["attestation", "boundary", "client", "compiler", "host/services", "image-tool", "tests"]),
+    (
+        "xtask",
+        &["attestation", "boundary", "client", "compiler", "host/services", "image-tool", "sgx-emu", "tests"],
+    ),
 ];
 
 /// Crates that must not link the launcher, even where `host` is allowed.

@@ -90,7 +90,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
 
     let file = |ending: &str| out.join(format!("{NAME}.{ending}"));
     // Nothing of an earlier image may lie beside this one's pages.
-    for ending in ["sig", "json", "tosign"] {
+    for ending in ["sig", "json", "tosign", "policy.toml"] {
         remove(&file(ending))?;
     }
     write(&file("elf"), &elf)?;
@@ -109,10 +109,12 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let manifest = image_tool::manifest(&image, mrenclave, &sigstruct, &parameters, policy.as_ref())?;
     write(&file("sig"), &sigstruct)?;
     write(&file("json"), manifest.to_json()?.as_bytes())?;
+    let root = policy::root(policy.as_ref())?;
+    write(&file("policy.toml"), image_tool::verification_policy(&mrenclave, root).as_bytes())?;
     if options.json {
         print!("{}", manifest.to_json()?);
     } else {
-        show(&manifest, policy.as_ref(), &file("sgxs"));
+        show(&manifest, policy.as_ref(), &file("").with_file_name(NAME));
     }
     Ok(())
 }
@@ -164,7 +166,7 @@ fn signature(options: &Options, unsigned: &Unsigned, out: &Path) -> Result<[u8; 
     Ok(image_tool::sign(unsigned, &key)?)
 }
 
-fn show(manifest: &ImageManifest, policy: Option<&ImagePolicy>, sgxs: &Path) {
+fn show(manifest: &ImageManifest, policy: Option<&ImagePolicy>, name: &Path) {
     let line = |name: &str, value: &dyn std::fmt::Display| println!("{name:<9} {value}");
     line("MRENCLAVE", &hex(&manifest.mrenclave));
     line("MRSIGNER", &hex(&manifest.mrsigner));
@@ -176,7 +178,8 @@ fn show(manifest: &ImageManifest, policy: Option<&ImagePolicy>, sgxs: &Path) {
     line("threads", &format!("{} with {} of stack each", manifest.threads, mib(manifest.stack)));
     line("debug", if manifest.debug { &"yes: the enclave can be read from outside" } else { &"no" });
     line("policy", &policy.map_or_else(|| "the program has no policy page".to_owned(), policy::summary));
-    line("image", &sgxs.display());
+    line("image", &format!("{}.sgxs", name.display()));
+    line("clients", &format!("{}.policy.toml verifies it", name.display()));
 }
 
 fn mib(bytes: u64) -> String {

@@ -4,10 +4,24 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use attestation::image_policy::ImagePolicy;
+use image_tool::Root;
+use sgx_emu::quoting::DevelopmentPki;
+use time::OffsetDateTime;
 
 /// The policy of an image that nobody gave one.
 pub(super) fn development() -> ImagePolicy {
     ImagePolicy { development: true, ..ImagePolicy::default() }
+}
+
+/// Who will vouch for the platform: Intel, or this machine's development PKI for an image that protects nothing.
+pub(super) fn root(policy: Option<&ImagePolicy>) -> Result<Root> {
+    if !policy.is_none_or(|policy| policy.development) {
+        return Ok(Root::Intel);
+    }
+    let dir = DevelopmentPki::default_dir(|name| std::env::var_os(name))
+        .context("no folder for the development PKI: set HOME or ENCLAVE_OS_DEV_PKI")?;
+    let pki = DevelopmentPki::open_or_create(&dir, OffsetDateTime::now_utc())?;
+    Ok(Root::Development(pki.root_fingerprint()))
 }
 
 /// Says what that means.

@@ -1,7 +1,9 @@
 //! The demo's story, step by step. Each step checks what it claims.
 
 use anyhow::{Context, Result, bail, ensure};
+use attestation::verify::{CheckId, Tier};
 use boundary_wire::client::Load;
+use enclave_os_client::{Attested, ClientError, Framed, VerifiedConnector};
 use scenarios::host::HostProcess;
 use sha2::{Digest, Sha256};
 
@@ -41,10 +43,40 @@ fn first_boot(world: &World) -> Result<Records> {
     store::records(world.data_dir())
 }
 
+/// A connection that exists only if the enclave passed the policy, over keys of its own.
+fn verified(world: &World, host: &HostProcess) -> Result<Attested<Framed>> {
+    let policy = world.verification_policy(host)?;
+    Ok(VerifiedConnector::new(host.address().to_string(), policy).framed()?)
+}
+
 fn load_and_call(world: &World) -> Result<(HostProcess, Vec<Row>)> {
-    chapter("Load and call");
+    chapter("Verify");
     let host = world.host()?;
-    let mut client = host.framed()?;
+    let mut client = verified(world, &host)?;
+    let verdict = client.verified().verdict();
+    let tcb = verdict.tcb().context("the verdict tells no platform")?;
+    ensure!(client.verified().tier() == Tier::Channel, "verified at tier {}", client.verified().tier());
+    holds(&format!(
+        "before anything is loaded: its quote is over the keys of this connection ({} checks)",
+        verdict.checks().len()
+    ));
+    note(&format!(
+        "MRENCLAVE as the policy demands; platform {}, under this machine's DEVELOPMENT root",
+        tcb.status
+    ));
+    let mut stranger = world.verification_policy(&host)?;
+    stranger.enclave.mrenclave = Some(vec![[0; 32]]);
+    match VerifiedConnector::new(host.address().to_string(), stranger).framed() {
+        Err(ClientError::Verification(verdict))
+            if verdict.failed().any(|c| c.check == CheckId::Measurement) =>
+        {
+            holds("a policy for another MRENCLAVE ends the connection before anything is sent");
+        }
+        Err(error) => return Err(error).context("refused, but not for the measurement"),
+        Ok(_) => bail!("a policy for another MRENCLAVE was passed"),
+    }
+
+    chapter("Load and call");
     let sent: [u8; 32] = Sha256::digest(&world.artifact).into();
     let app = client.load(load(&world.artifact))?;
     ensure!(app.code_hash == hex(&sent), "the reply names code {}", app.code_hash);
@@ -55,7 +87,7 @@ fn load_and_call(world: &World) -> Result<(HostProcess, Vec<Row>)> {
     ensure!(world.site_requests() > 0, "no request reached the web site");
 
     // A certificate made before the load cannot name the app: a new connection gets the new one.
-    let claims = host.framed()?.peer().claims()?;
+    let claims = verified(world, &host)?.peer().claims()?;
     let claimed =
         claims.apps.iter().find(|a| a.name == APP).context("the certificate does not name the app")?;
     ensure!(claimed.code_hash == sent, "the certificate names other code");

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use attestation::policy::VerificationPolicy;
 use scenarios::example::{self, NEWS};
 use scenarios::host::{HostProcess, guest, program};
+use scenarios::image;
 use scenarios::platform::Platform;
 use tempfile::TempDir;
 
@@ -13,6 +15,9 @@ use crate::report::{chapter, holds, note};
 
 /// The application's name in the demo.
 pub(crate) const APP: &str = "test-app";
+
+/// The file with the policy that clients verify by.
+const POLICY: &str = "enclave-os.policy.toml";
 
 /// Everything outside the enclave.
 pub(crate) struct World {
@@ -46,6 +51,18 @@ impl World {
         self.outside.start()
     }
 
+    /// The policy by which the demo knows its enclave: what the image build writes for this image. Without an
+    /// image there is no measurement to know beforehand; then it is what the host says.
+    pub(crate) fn verification_policy(&self, host: &HostProcess) -> Result<VerificationPolicy> {
+        let options = self.outside.options();
+        if options.platform == Platform::Native {
+            return host.verification_policy();
+        }
+        let text = image::verification_policy(&options.image()?)?;
+        fs::write(self.folder.path().join(POLICY), &text)?;
+        Ok(VerificationPolicy::from_toml(&text)?)
+    }
+
     /// How many requests reached the site.
     pub(crate) fn site_requests(&self) -> u64 {
         self.outside.site().requests()
@@ -61,7 +78,12 @@ impl World {
         fs::write(&artifact, &self.artifact)?;
         chapter(&format!("Running on {} with {APP} loaded. Type in another terminal:", host.address()));
         let (cli, artifact) = (shown(&program("enclave-os")?), shown(&artifact));
-        anstream::println!("  {cli} list");
+        let text = self.verification_policy(&host)?.to_toml()?;
+        let policy = self.folder.path().join(POLICY);
+        fs::write(&policy, text)?;
+        let policy = shown(&policy);
+        anstream::println!("  {cli} verify localhost:8443 --policy {policy}");
+        anstream::println!("  {cli} --policy {policy} list");
         anstream::println!("  {cli} call {APP} 'kv-store(\"greeting\", \"hi\")'");
         anstream::println!("  {cli} call {APP} 'kv-read(\"greeting\")'");
         anstream::println!("  python3 examples/wasm-example/tests/test_wasm_functions.py {artifact}");
