@@ -95,7 +95,7 @@ pub(crate) struct Issuer<'a> {
     pub(crate) settings: &'a Settings,
 }
 
-/// How the certificates are after [`Issuer::maintain`].
+/// How the certificates are after [`crate::Identities::maintain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upkeep {
     /// A certificate is without a quote, or could not be renewed for want of one.
