@@ -16,7 +16,7 @@ pub fn format(at: OffsetDateTime) -> String {
     )
 }
 
-/// Reads what [`format`] writes; `None` for any other spelling and for moments that do not exist.
+/// Reads what [`format()`] writes; `None` for any other spelling and for moments that do not exist.
 pub fn parse(text: &str) -> Option<OffsetDateTime> {
     const PATTERN: &[u8; 20] = b"dddd-dd-ddTdd:dd:ddZ";
     let bytes: &[u8; 20] = text.as_bytes().try_into().ok()?;

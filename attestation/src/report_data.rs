@@ -27,6 +27,9 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-enclave-os-attest-v1";
 /// What makes report data of an evidence document unlike that of a connection.
 pub const EVIDENCE_LABEL: &[u8] = b"enclave-os evidence v1";
 
+/// Begins the ALPN name that carries a client's nonce: base64url without padding follows.
+pub const ALPN_NONCE_PREFIX: &str = "enclave-os-nonce/";
+
 /// `SHA-512( SHA-256(SPKI DER) ‖ binding )`.
 pub fn compute(spki_der: &[u8], binding: Binding<'_>) -> [u8; 64] {
     let hash = Sha512::new().chain_update(Sha256::digest(spki_der));

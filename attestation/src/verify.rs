@@ -13,6 +13,7 @@ mod dcap;
 mod enclave;
 mod freshness;
 mod judge;
+mod newer;
 mod pem;
 mod platform;
 #[cfg(test)]

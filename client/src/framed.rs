@@ -14,6 +14,8 @@ use crate::{ClientError, Connection, Peer};
 #[derive(Debug)]
 pub struct Framed {
     connection: Connection,
+    /// Most bytes of an answer.
+    limit: usize,
     wrapped: bool,
     auth: Option<Secret>,
 }
@@ -21,7 +23,7 @@ pub struct Framed {
 impl Framed {
     /// Speaks frames over an open connection.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, wrapped: false, auth: None }
+        Self { connection, limit: MAX_FRAME, wrapped: false, auth: None }
     }
 
     /// Puts every command inside `{"Data":[…]}`, the longer form that every client understands.
@@ -34,6 +36,10 @@ impl Framed {
     pub fn auth(mut self, token: Option<Secret>) -> Self {
         self.auth = token;
         self
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Who answered.
@@ -72,8 +78,8 @@ impl Framed {
         let mut length = [0; LENGTH_PREFIX];
         self.connection.read_exact(&mut length).map_err(closed)?;
         let length = u32::from_be_bytes(length);
-        if length as usize > MAX_FRAME {
-            return Err(ClientError::AnswerTooLarge { length: length.into(), limit: MAX_FRAME as u64 });
+        if length as usize > self.limit {
+            return Err(ClientError::AnswerTooLarge { length: length.into(), limit: self.limit as u64 });
         }
         // Grows as bytes come, not as they are announced.
         let mut body = Vec::new();

@@ -8,6 +8,10 @@ use crate::{ClientError, Connection, Peer};
 const MAX_HEAD: usize = 64 * 1024;
 /// The body of an answer may take this many bytes.
 const MAX_BODY: u64 = 64 * 1024 * 1024;
+/// Interim answers (1xx) before the one that counts.
+const MAX_INTERIM: usize = 16;
+/// Trailer fields together may take this many bytes.
+const MAX_TRAILERS: usize = 64 * 1024;
 /// Bytes written between two calls of the progress function.
 const PIECE: usize = 64 * 1024;
 
@@ -16,6 +20,8 @@ const PIECE: usize = 64 * 1024;
 pub struct Http {
     connection: Connection,
     host: String,
+    /// Most bytes of an answer's body.
+    limit: u64,
     /// Read, but not yet used.
     buffer: Vec<u8>,
 }
@@ -46,7 +52,7 @@ impl Http {
     pub fn new(connection: Connection, host: impl Into<String>) -> Self {
         let host = host.into();
         let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host };
-        Self { connection, host, buffer: Vec::new() }
+        Self { connection, host, limit: MAX_BODY, buffer: Vec::new() }
     }
 
     /// Who answered.
@@ -109,7 +115,7 @@ impl Http {
     }
 
     fn receive(&mut self, method: &str) -> Result<Response, ClientError> {
-        loop {
+        for _ in 0..MAX_INTERIM {
             let (status, headers) = self.head()?;
             if (100..200).contains(&status) {
                 continue;
@@ -121,6 +127,7 @@ impl Http {
             };
             return Ok(Response { status, headers, body });
         }
+        Err(ClientError::Protocol("interim answers without end".into()))
     }
 
     fn head(&mut self) -> Result<(u16, Vec<(String, String)>), ClientError> {
@@ -163,9 +170,9 @@ impl Http {
             }
             None => {
                 body.append(&mut self.buffer);
-                let left = MAX_BODY.saturating_sub(body.len() as u64) + 1;
+                let left = self.limit.saturating_sub(body.len() as u64) + 1;
                 (&mut self.connection).take(left).read_to_end(&mut body)?;
-                too_large(body.len() as u64)?;
+                self.too_large(body.len() as u64)?;
             }
         }
         Ok(body)
@@ -197,28 +204,42 @@ impl Http {
     }
 
     fn trailers(&mut self) -> Result<(), ClientError> {
-        loop {
+        let mut seen = 0;
+        while seen < MAX_TRAILERS {
             let end = self.buffer.windows(2).position(|pair| pair == b"\r\n");
             match end {
                 Some(0) => {
                     self.buffer.drain(..2);
                     return Ok(());
                 }
-                Some(at) => drop(self.buffer.drain(..at + 2)),
+                Some(at) => {
+                    seen += at + 2;
+                    self.buffer.drain(..at + 2);
+                }
                 None if self.buffer.len() < MAX_HEAD => self.fill()?,
-                None => return Err(ClientError::Protocol("trailer fields without end".into())),
+                None => break,
             }
         }
+        Err(ClientError::Protocol("trailer fields without end".into()))
     }
 
     /// Moves `length` bytes of the body to `out`, which grows as they come.
     fn take(&mut self, length: u64, out: &mut Vec<u8>) -> Result<(), ClientError> {
-        too_large((out.len() as u64).saturating_add(length))?;
+        self.too_large((out.len() as u64).saturating_add(length))?;
         let buffered = self.buffer.len().min(length as usize);
         out.extend(self.buffer.drain(..buffered));
         let left = length - buffered as u64;
         let read = (&mut self.connection).take(left).read_to_end(out)?;
         if (read as u64) < left { Err(ClientError::Closed) } else { Ok(()) }
+    }
+
+    fn too_large(&self, length: u64) -> Result<(), ClientError> {
+        let limit = self.limit;
+        if length > limit { Err(ClientError::AnswerTooLarge { length, limit }) } else { Ok(()) }
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit.unwrap_or(MAX_BODY);
     }
 
     fn fill(&mut self) -> Result<(), ClientError> {
@@ -236,13 +257,6 @@ impl Http {
             _ => Err(ClientError::Closed),
         }
     }
-}
-
-fn too_large(length: u64) -> Result<(), ClientError> {
-    if length > MAX_BODY {
-        return Err(ClientError::AnswerTooLarge { length, limit: MAX_BODY });
-    }
-    Ok(())
 }
 
 impl Response {

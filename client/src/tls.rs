@@ -20,6 +20,7 @@ use crate::{ClientError, Framed, Http, Peer};
 pub struct Connector {
     address: String,
     server_name: Option<String>,
+    sends_name: bool,
     trust: Trust,
     connect_timeout: Duration,
     io_timeout: Option<Duration>,
@@ -38,6 +39,7 @@ impl Connector {
         Self {
             address: address.into(),
             server_name: None,
+            sends_name: true,
             trust: Trust::Nobody,
             connect_timeout: Duration::from_secs(10),
             io_timeout: None,
@@ -48,6 +50,13 @@ impl Connector {
     /// application's own certificate. The default is the host of the address.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
+        self
+    }
+
+    /// Sends no name, and so addresses the enclave and none of its applications.
+    pub(crate) fn without_server_name(mut self) -> Self {
+        self.server_name = None;
+        self.sends_name = false;
         self
     }
 
@@ -73,6 +82,18 @@ impl Connector {
     pub fn io_timeout(mut self, timeout: Duration) -> Self {
         self.io_timeout = Some(timeout);
         self
+    }
+
+    /// That timeout for connections that were given none.
+    pub(crate) fn default_io_timeout(mut self, timeout: Duration) -> Self {
+        self.io_timeout = self.io_timeout.or(Some(timeout));
+        self
+    }
+
+    /// Sets the timeouts of this connector on a connection that was opened with others.
+    pub(crate) fn patience(&self, connection: &Connection) -> Result<(), ClientError> {
+        connection.tcp().set_read_timeout(self.io_timeout)?;
+        Ok(connection.tcp().set_write_timeout(self.io_timeout)?)
     }
 
     /// Whether the enclave's certificate is verified at all.
@@ -156,7 +177,10 @@ impl Connector {
             }
         };
         let alpn = alpn.iter().map(|name| name.to_vec()).collect();
-        client_config(provider, verifier, alpn).map(Arc::new).map_err(|e| self.tls_error(io::Error::other(e)))
+        let mut config =
+            client_config(provider, verifier, alpn).map_err(|e| self.tls_error(io::Error::other(e)))?;
+        config.enable_sni = self.sends_name;
+        Ok(Arc::new(config))
     }
 
     fn tls_error(&self, source: io::Error) -> ClientError {

@@ -10,7 +10,7 @@ use attestation::collateral::Collateral;
 use attestation::manifest::Manifest;
 use attestation::policy::VerificationPolicy;
 use attestation::verify::{Tier, Verified};
-use boundary_wire::client::{Reply, decode_reply};
+use boundary_wire::client::{MAX_FRAME, Reply, decode_reply};
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::management::BASE;
-use crate::verified::{Answer, Attempt, Demand};
+use crate::verified::{Answer, Attempt, Demand, MAX_ATTESTED};
 use crate::{Attested, ClientError, danger, tls};
 
 pub use framed::Framed;
@@ -32,8 +32,8 @@ pub use framed::Framed;
 /// The body of a request.
 pub type RequestBody = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Most bytes of an answer that is asked for while a connection is verified.
-const MAX_ANSWER: usize = 8 << 20;
+/// Most bytes of a manifest.
+const MAX_MANIFEST: usize = 8 << 20;
 
 /// How to reach an enclave, and the policy it has to pass before it gets a byte.
 #[derive(Clone, Debug)]
@@ -75,8 +75,8 @@ impl VerifiedConnector {
     }
 
     /// See [`crate::VerifiedConnector::collateral`].
-    pub fn collateral(self, collateral: Collateral) -> Self {
-        self.demand.remember(Arc::new(collateral));
+    pub fn collateral(mut self, collateral: Collateral) -> Self {
+        self.demand = Arc::new(self.demand.with_collateral(collateral));
         self
     }
 
@@ -94,11 +94,12 @@ impl VerifiedConnector {
         self.in_time(async {
             let attempt = Attempt::new(&self.demand)?;
             let Open { stream, chain, exporter } = self.open(&attempt, b"enclave-os/1").await?;
-            let mut framed = Framed::new(stream);
+            let mut framed = Framed::new(stream, MAX_ATTESTED);
             let answer = match attempt.has_question() {
                 true => Some(Answer::from_reply(framed.command(attempt.question()).await?)?),
                 false => None,
             };
+            framed.set_limit(MAX_FRAME);
             let verified = self.judge(&attempt, &chain, exporter, answer).await?;
             Ok(Attested::new(framed, verified))
         })
@@ -161,11 +162,15 @@ impl VerifiedConnector {
     }
 
     async fn open(&self, attempt: &Attempt<'_>, protocol: &[u8]) -> Result<Open, ClientError> {
+        self.handshake(self.config(attempt, protocol)?, attempt).await
+    }
+
+    /// Takes any certificate: what decides is the judgement after the handshake.
+    fn config(&self, attempt: &Attempt<'_>, protocol: &[u8]) -> Result<ClientConfig, ClientError> {
         let provider = Arc::new(rustls_graviola::default_provider());
         let verifier = danger::AnyCertificate::verifier(&provider);
         let config = tls::client_config(provider, verifier, attempt.alpn(protocol));
-        let config = config.map_err(|e| self.tls_error(io::Error::other(e)))?;
-        self.handshake(config, attempt).await
+        config.map_err(|e| self.tls_error(io::Error::other(e)))
     }
 
     async fn handshake(&self, config: ClientConfig, attempt: &Attempt<'_>) -> Result<Open, ClientError> {
@@ -192,9 +197,7 @@ impl VerifiedConnector {
         attempt: &Attempt<'_>,
     ) -> Result<(http1::SendRequest<RequestBody>, Vec<CertificateDer<'static>>, [u8; 32]), ClientError> {
         let Open { stream, chain, exporter } = self.open(attempt, b"http/1.1").await?;
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        ::tokio::spawn(connection);
-        Ok((requests, chain, exporter))
+        Ok((http1(stream).await?, chain, exporter))
     }
 
     async fn judge(
@@ -211,11 +214,14 @@ impl VerifiedConnector {
         attempt.judge(chain, self.server_name.as_deref(), exporter, answer.as_ref(), manifest.as_ref())
     }
 
-    /// Over a connection of its own, which needs no trust: the judgement demands that the manifest leads to the
-    /// root in the certificate.
+    /// The enclave's manifest, as [`crate::VerifiedConnector`] gets it.
     async fn manifest(&self) -> Result<Manifest, ClientError> {
         let plain = Demand::new(self.demand.verifier.policy().clone()).at_tier(Tier::Certificate);
-        let (mut requests, _, _) = self.open_http1(&Attempt::new(&plain)?).await?;
+        let attempt = Attempt::new(&plain)?;
+        let mut config = self.config(&attempt, b"http/1.1")?;
+        config.enable_sni = false;
+        let Open { stream, .. } = self.handshake(config, &attempt).await?;
+        let mut requests = http1(stream).await?;
         let target = format!("{BASE}/manifest");
         let request = self.request("GET", &target, Bytes::new())?;
         json(requests.send_request(request).await?).await
@@ -247,6 +253,13 @@ impl VerifiedConnector {
     }
 }
 
+async fn http1(stream: TlsStream<TcpStream>) -> Result<http1::SendRequest<RequestBody>, ClientError> {
+    let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends when the requests are dropped; whoever waits for an answer gets its error.
+    ::tokio::spawn(connection);
+    Ok(requests)
+}
+
 impl From<hyper::Error> for ClientError {
     fn from(error: hyper::Error) -> Self {
         ClientError::Io(io::Error::other(error))
@@ -254,7 +267,7 @@ impl From<hyper::Error> for ClientError {
 }
 
 async fn answer(response: hyper::Response<hyper::body::Incoming>) -> Result<Answer, ClientError> {
-    let (status, body) = collect(response).await?;
+    let (status, body) = collect(response, MAX_ATTESTED).await?;
     match decode_reply(&body) {
         Ok(Reply::Error(error)) => Err(ClientError::Refused(error)),
         Ok(reply) => Answer::from_reply(reply),
@@ -265,13 +278,16 @@ async fn answer(response: hyper::Response<hyper::body::Incoming>) -> Result<Answ
 async fn json<T: DeserializeOwned>(
     response: hyper::Response<hyper::body::Incoming>,
 ) -> Result<T, ClientError> {
-    let (status, body) = collect(response).await?;
+    let (status, body) = collect(response, MAX_MANIFEST).await?;
     serde_json::from_slice(&body).map_err(|error| ClientError::Protocol(format!("status {status}: {error}")))
 }
 
-async fn collect(response: hyper::Response<hyper::body::Incoming>) -> Result<(u16, Bytes), ClientError> {
+async fn collect(
+    response: hyper::Response<hyper::body::Incoming>,
+    limit: usize,
+) -> Result<(u16, Bytes), ClientError> {
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = Limited::new(response.into_body(), limit).collect().await;
     let body = body.map_err(|error| ClientError::Protocol(format!("the answer breaks off: {error}")))?;
     Ok((status, body.to_bytes()))
 }

@@ -17,6 +17,9 @@ use attestation::verify::Verified;
 pub(crate) use attempt::{Answer, Attempt};
 pub use blocking::VerifiedConnector;
 pub(crate) use demand::Demand;
+/// Most bytes of the answer that tells evidence: a quote of 12 KiB, collateral of 64 KiB, and JSON around them.
+pub(crate) const MAX_ATTESTED: usize = 256 * 1024;
+
 pub use in_handshake::{NotVerified, QuotedCertificates};
 
 /// A connection to an enclave that passed the policy. Only verification makes one.

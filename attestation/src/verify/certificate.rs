@@ -107,12 +107,13 @@ pub(super) fn time(leaf: &LeafCertificate, now: OffsetDateTime) -> Outcome {
     let skew = Duration::seconds(CLOCK_SKEW_SECONDS);
     let found = instant::format(now);
     let wanted = format!("from {} to {}", instant::format(leaf.not_before), instant::format(leaf.not_after));
-    let outcome = if now < leaf.not_before - skew {
+    // Differences, because a moment near the end of the calendar has none 300 s later.
+    let outcome = if leaf.not_before - now > skew {
         Outcome::fail(
             found,
             "the certificate is not valid yet: this clock is slow, or the enclave's host runs ahead",
         )
-    } else if now > leaf.not_after + skew {
+    } else if now - leaf.not_after > skew {
         Outcome::fail(
             found,
             "the certificate has expired: it was kept from an earlier day, or this clock is fast",
@@ -168,4 +169,33 @@ fn alternative_names(der: &CertificateDer<'_>) -> Vec<(NameKind, String)> {
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     let (rest, certificate) = X509Certificate::from_der(der).ok()?;
     rest.is_empty().then_some(certificate)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
+    use super::*;
+
+    #[test]
+    fn the_last_moments_of_the_calendar_are_judged_like_others() {
+        let moment = |text| instant::parse(text).unwrap();
+        let leaf = |from, to| LeafCertificate {
+            spki_der: Vec::new(),
+            not_before: moment(from),
+            not_after: moment(to),
+            quote: None,
+            configuration_root: [0; 32],
+            workloads_hash: [0; 32],
+            apps: Vec::new(),
+            app: None,
+        };
+        let now = moment("2026-11-21T12:00:00Z");
+        let never = leaf("2026-11-21T11:59:00Z", "9999-12-31T23:59:59Z");
+        assert!(time(&never, now).failure.is_none());
+        let later = leaf("9999-12-31T23:59:00Z", "9999-12-31T23:59:59Z");
+        assert!(time(&later, now).failure.is_some());
+        let over = leaf("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z");
+        assert!(time(&over, now).failure.is_some());
+    }
 }

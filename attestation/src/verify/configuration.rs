@@ -108,7 +108,9 @@ fn required_leaf(
     scope: Option<&Scope<'_>>,
 ) -> Result<(), String> {
     if manifest.is_none() {
-        return Err(format!("{name} is in the manifest, which was not fetched"));
+        return Err(format!(
+            "{name} is in the manifest, which was not fetched: give the verifier that of `/.enclave/v1/manifest`"
+        ));
     }
     // A manifest that is not the certificate's says nothing; that is told once.
     let Some(scope) = scope else { return Ok(()) };
@@ -117,7 +119,9 @@ fn required_leaf(
         Some(hash) => {
             Err(format!("{name} has the value hash {}, which the policy does not accept", hex::encode(hash)))
         }
-        None => Err(format!("{name} is not in the manifest")),
+        None => Err(format!(
+            "{name} is not in the manifest: it is mistyped, or a leaf of the core in the manifest of an app"
+        )),
     }
 }
 

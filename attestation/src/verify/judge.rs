@@ -22,7 +22,7 @@ use crate::{hex, instant};
 pub(super) struct Outcome {
     found: String,
     wanted: Option<String>,
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
 
 impl Outcome {

@@ -36,7 +36,9 @@ pub(super) fn root(roots: &Roots, fingerprint: &[u8; 32], root_der: &[u8]) -> Ou
             (false, true) => {
                 "this root says DEVELOPMENT: its keys are in a file on some machine and it protects nothing. To accept it while developing, name its fingerprint in `roots.development`"
             }
-            (false, false) => "nobody the policy trusts vouches for this platform",
+            (false, false) => {
+                "nobody the policy trusts vouches for this platform: compare the root with the one you meant; hardware leads to Intel's (`intel = true`)"
+            }
         };
         Outcome::fail(found, message)
     };
@@ -53,6 +55,9 @@ pub(super) fn tcb_status(rule: &TcbRule, quote: &VerifiedQuote, now: OffsetDateT
         let message = match quote.status.as_str() {
             "OutOfDate" | "OutOfDateConfigurationNeeded" => {
                 "the platform lacks security updates: update its firmware and microcode, or accept the status for a while with `until`"
+            }
+            "UpToDate" => {
+                "the platform is up to date, and the policy lists other statuses only: add `UpToDate` to `tcb.statuses`"
             }
             _ => {
                 "the platform needs hardening or another configuration: read the advisories, then accept the status in `tcb.statuses` if they do not matter here"

@@ -3,7 +3,7 @@
 use std::io;
 
 use boundary_wire::client::{
-    AppInfo, Call, Command, Envelope, LENGTH_PREFIX, MAX_FRAME, Params, Reply, Request, Secret, decode_reply,
+    AppInfo, Call, Command, Envelope, LENGTH_PREFIX, Params, Reply, Request, Secret, decode_reply,
     encode_request,
 };
 use serde_json::Value;
@@ -18,12 +18,18 @@ use crate::framed::unexpected;
 #[derive(Debug)]
 pub struct Framed {
     stream: TlsStream<TcpStream>,
+    /// Most bytes of an answer.
+    limit: usize,
     auth: Option<Secret>,
 }
 
 impl Framed {
-    pub(crate) fn new(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream, auth: None }
+    pub(crate) fn new(stream: TlsStream<TcpStream>, limit: usize) -> Self {
+        Self { stream, limit, auth: None }
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Sends this operator token beside every command.
@@ -88,8 +94,8 @@ impl Framed {
         let mut length = [0; LENGTH_PREFIX];
         self.stream.read_exact(&mut length).await.map_err(closed)?;
         let length = u32::from_be_bytes(length);
-        if length as usize > MAX_FRAME {
-            return Err(ClientError::AnswerTooLarge { length: length.into(), limit: MAX_FRAME as u64 });
+        if length as usize > self.limit {
+            return Err(ClientError::AnswerTooLarge { length: length.into(), limit: self.limit as u64 });
         }
         // Grows as bytes come, not as they are announced.
         let mut body = Vec::new();

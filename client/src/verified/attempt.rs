@@ -13,11 +13,9 @@ use boundary_wire::client::{Attest, Command, Reply};
 use rustls::ClientConnection;
 use rustls::pki_types::CertificateDer;
 
+use super::QuotedCertificates;
 use super::demand::{Demand, now};
 use crate::ClientError;
-
-/// Begins the ALPN name that carries a nonce (`docs/formats/certificates.md`).
-const ALPN_NONCE: &str = "enclave-os-nonce/";
 
 /// One connection's nonce, and what it is judged by.
 #[derive(Debug)]
@@ -47,14 +45,15 @@ impl<'a> Attempt<'a> {
     pub(crate) fn alpn(&self, protocol: &[u8]) -> Vec<Vec<u8>> {
         let mut offered = vec![protocol.to_vec()];
         if self.demand.tier == Tier::Challenge {
-            offered.push(format!("{ALPN_NONCE}{}", URL_SAFE_NO_PAD.encode(self.nonce)).into_bytes());
+            offered.push(QuotedCertificates::alpn_name(&self.nonce));
         }
         offered
     }
 
     /// Whether [`Attempt::question`] has to be asked: for a quote over this channel, or for collateral.
     pub(crate) fn has_question(&self) -> bool {
-        self.demand.tier == Tier::Channel || self.demand.collateral().is_none()
+        let known = self.demand.given().or_else(|| self.demand.learned());
+        self.demand.tier == Tier::Channel || known.is_none()
     }
 
     /// What to ask after the handshake. It says nothing of the application.
@@ -75,7 +74,9 @@ impl<'a> Attempt<'a> {
 
     /// The judgement over everything that was said.
     ///
-    /// Remembered collateral may have run out, or be another platform's: the enclave's own is tried then.
+    /// Collateral of the caller's is the only one that counts. What an earlier enclave told may have run out, or be
+    /// another platform's: this one's own is tried then, if it is not older, and what does not verify is
+    /// forgotten, so that the next connection asks.
     pub(crate) fn judge(
         &self,
         chain: &[CertificateDer<'_>],
@@ -84,22 +85,25 @@ impl<'a> Attempt<'a> {
         answer: Option<&Answer>,
         manifest: Option<&Manifest>,
     ) -> Result<Verified, ClientError> {
-        let known = self.demand.collateral();
-        let told = answer.and_then(|answer| answer.collateral.clone());
+        let judge = |collateral: Option<&Collateral>| {
+            self.verdict(chain, server_name, exporter, answer, collateral, manifest)
+        };
+        if let Some(given) = self.demand.given() {
+            return accepted(judge(Some(&given)));
+        }
+        let (learned, told) = (self.demand.learned(), answer.and_then(|answer| answer.collateral.clone()));
+        let told = told.filter(|told| learned.as_ref().is_none_or(|learned| !told.is_older_than(learned)));
         let mut verdict = None;
-        for collateral in [known, told].into_iter().flatten() {
-            let judged = self.verdict(chain, server_name, exporter, answer, Some(&collateral), manifest);
-            if !judged.failed().any(|check| check.check == CheckId::Quote) {
-                self.demand.remember(collateral);
+        for collateral in [learned, told].into_iter().flatten() {
+            let judged = judge(Some(&collateral));
+            if judged.checks().iter().any(|check| check.check == CheckId::Quote && check.passed) {
+                self.demand.learn(Some(collateral));
                 return accepted(judged);
             }
             verdict = Some(judged);
         }
-        let verdict = match verdict {
-            Some(verdict) => verdict,
-            None => self.verdict(chain, server_name, exporter, answer, None, manifest),
-        };
-        accepted(verdict)
+        self.demand.learn(None);
+        accepted(verdict.unwrap_or_else(|| judge(None)))
     }
 
     fn verdict(

@@ -7,10 +7,16 @@ use attestation::collateral::Collateral;
 use attestation::manifest::Manifest;
 use attestation::policy::VerificationPolicy;
 use attestation::verify::{Tier, Verified};
+use boundary_wire::client::MAX_FRAME;
 
-use super::{Answer, Attempt, Attested, Demand};
+use super::{Answer, Attempt, Attested, Demand, MAX_ATTESTED};
 use crate::tls::Connection;
 use crate::{ClientError, Connector, Framed, Http, danger};
+
+/// How long a single read or write may stand still until the enclave is judged.
+const JUDGEMENT: Duration = Duration::from_secs(30);
+/// Most bytes of a manifest.
+const MAX_MANIFEST: u64 = 8 << 20;
 
 /// How to reach an enclave, and the policy it has to pass before it gets a byte.
 #[derive(Clone, Debug)]
@@ -43,9 +49,9 @@ impl VerifiedConnector {
         self
     }
 
-    /// Uses this collateral before it asks the enclave for any.
-    pub fn collateral(self, collateral: Collateral) -> Self {
-        self.demand.remember(Arc::new(collateral));
+    /// Uses this collateral and no other: what an enclave tells cannot take its place.
+    pub fn collateral(mut self, collateral: Collateral) -> Self {
+        self.demand = Arc::new(self.demand.with_collateral(collateral));
         self
     }
 
@@ -68,11 +74,14 @@ impl VerifiedConnector {
     pub fn framed(&self) -> Result<Attested<Framed>, ClientError> {
         let attempt = Attempt::new(&self.demand)?;
         let mut framed = Framed::new(self.open(&attempt, b"enclave-os/1")?);
+        framed.set_limit(MAX_ATTESTED);
         let answer = match attempt.has_question() {
             true => Some(Answer::from_reply(framed.command(attempt.question())?)?),
             false => None,
         };
+        framed.set_limit(MAX_FRAME);
         let verified = self.judge(&attempt, framed.connection(), answer.as_ref())?;
+        self.connector.patience(framed.connection())?;
         Ok(Attested::new(framed, verified))
     }
 
@@ -83,17 +92,21 @@ impl VerifiedConnector {
     pub fn http(&self) -> Result<Attested<Http>, ClientError> {
         let attempt = Attempt::new(&self.demand)?;
         let mut http = Http::new(self.open(&attempt, b"http/1.1")?, self.connector.host_field());
+        http.set_limit(Some(MAX_ATTESTED as u64));
         let answer = match attempt.has_question() {
             true => Some(Answer::from_reply(http.attest(&attempt.question_body())?)?),
             false => None,
         };
+        http.set_limit(None);
         let verified = self.judge(&attempt, http.connection(), answer.as_ref())?;
+        self.connector.patience(http.connection())?;
         Ok(Attested::new(http, verified))
     }
 
     fn open(&self, attempt: &Attempt<'_>, protocol: &[u8]) -> Result<Connection, ClientError> {
         let offered = attempt.alpn(protocol);
-        self.connector.connect(&offered.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        let hasty = self.connector.clone().default_io_timeout(JUDGEMENT);
+        hasty.connect(&offered.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     fn judge(
@@ -113,12 +126,16 @@ impl VerifiedConnector {
         )
     }
 
-    /// The manifest, if the policy speaks of single leaves. Over a connection of its own, which needs no trust:
-    /// the judgement demands that it leads to the root in the certificate.
+    /// The enclave's manifest, if the policy speaks of single leaves. Over a connection of its own, which needs no
+    /// trust: the judgement demands that it leads to the root in the certificate. Without a name, because at an
+    /// application's hostname there is that application's part of it alone.
     fn manifest(&self) -> Result<Option<Manifest>, ClientError> {
         if !self.demand.needs_manifest() {
             return Ok(None);
         }
-        self.connector.http()?.manifest().map(Some)
+        let connector = self.connector.clone().without_server_name().default_io_timeout(JUDGEMENT);
+        let mut http = connector.http()?;
+        http.set_limit(Some(MAX_MANIFEST));
+        http.manifest().map(Some)
     }
 }

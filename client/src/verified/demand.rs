@@ -12,20 +12,35 @@ use time::OffsetDateTime;
 pub(crate) struct Demand {
     pub(crate) verifier: Verifier,
     pub(crate) tier: Tier,
-    /// Signed by the root of the platform and dated: who it came from does not matter, so what one enclave
-    /// told is used for the next connection too.
-    collateral: Mutex<Option<Arc<Collateral>>>,
+    /// The caller's: what an enclave tells never takes its place.
+    given: Option<Arc<Collateral>>,
+    /// What an enclave told, once a quote has verified with it. Signed by the root of the platform, so it does for
+    /// the next connection too.
+    learned: Mutex<Option<Arc<Collateral>>>,
 }
 
 impl Demand {
     pub(crate) fn new(policy: VerificationPolicy) -> Self {
-        Self { verifier: Verifier::new(policy), tier: Tier::Channel, collateral: Mutex::new(None) }
+        Self { verifier: Verifier::new(policy), tier: Tier::Channel, given: None, learned: Mutex::new(None) }
     }
 
     /// The same at another tier.
     pub(crate) fn at_tier(&self, tier: Tier) -> Self {
-        let verifier = Verifier::new(self.verifier.policy().clone());
-        Self { verifier, tier, collateral: Mutex::new(self.collateral()) }
+        Self { tier, ..self.again() }
+    }
+
+    /// The same with collateral of the caller's.
+    pub(crate) fn with_collateral(&self, collateral: Collateral) -> Self {
+        Self { given: Some(Arc::new(collateral)), ..self.again() }
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            verifier: Verifier::new(self.verifier.policy().clone()),
+            tier: self.tier,
+            given: self.given.clone(),
+            learned: Mutex::new(self.learned()),
+        }
     }
 
     /// Whether the policy speaks of what only the manifest tells.
@@ -34,12 +49,19 @@ impl Demand {
         rule.is_some_and(|rule| !rule.leaves.is_empty() || rule.app_root.is_some())
     }
 
-    pub(crate) fn collateral(&self) -> Option<Arc<Collateral>> {
-        self.collateral.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the caller gave.
+    pub(crate) fn given(&self) -> Option<Arc<Collateral>> {
+        self.given.clone()
     }
 
-    pub(crate) fn remember(&self, collateral: Arc<Collateral>) {
-        *self.collateral.lock().unwrap_or_else(PoisonError::into_inner) = Some(collateral);
+    /// What an earlier enclave told.
+    pub(crate) fn learned(&self) -> Option<Arc<Collateral>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Collateral that a quote verified with; none forgets what was learned.
+    pub(crate) fn learn(&self, collateral: Option<Arc<Collateral>>) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = collateral;
     }
 }
 

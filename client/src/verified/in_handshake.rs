@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use attestation::collateral::Collateral;
 use attestation::policy::VerificationPolicy;
+use attestation::report_data::ALPN_NONCE_PREFIX;
 use attestation::verify::{Presented, Verdict, Verifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -56,7 +57,7 @@ impl QuotedCertificates {
 
     /// The ALPN name that carries a nonce; to be offered beside a normal one.
     pub fn alpn_name(nonce: &[u8; 32]) -> Vec<u8> {
-        format!("enclave-os-nonce/{}", URL_SAFE_NO_PAD.encode(nonce)).into_bytes()
+        format!("{ALPN_NONCE_PREFIX}{}", URL_SAFE_NO_PAD.encode(nonce)).into_bytes()
     }
 }
 

@@ -31,7 +31,7 @@ const LICENCES: &[&str] = &[
 ];
 
 /// What users link into their own programs (DESIGN D10).
-const APACHE: &[&str] = &["client", "sdk", "clients"];
+const APACHE: &[&str] = &["attestation", "boundary/wire", "client", "sdk", "clients"];
 
 pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<Violation>> {
     let mut found = Vec::new();
