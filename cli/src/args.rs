@@ -18,7 +18,7 @@ Exit codes:
 
 Results go to stdout, everything else to stderr.";
 
-/// Load applications into an enclave and call them.
+/// Verify an enclave, load applications into it and call them.
 #[derive(Debug, Parser)]
 #[command(name = "enclave-os", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -34,7 +34,8 @@ pub(crate) struct Global {
     /// The server, host:port
     #[arg(long, global = true, value_name = "HOST:PORT", env = "ENCLAVE_OS_SERVER", default_value = DEFAULT_SERVER)]
     pub(crate) server: String,
-    /// Name to ask for (SNI) and to expect in the certificate [default: the host of the server]
+    /// Name to ask for (SNI) and to demand in the certificate [default: the host of the server; with --policy no
+    /// name is demanded]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
     /// The policy (TOML) that the enclave has to pass before it gets a byte
@@ -114,7 +115,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "write_policy", "tier", "server_name"])]
     pub(crate) evidence: Option<PathBuf>,
     /// Write a policy that accepts exactly what is seen now. Look at it before you rely on it
-    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) write_policy: Option<PathBuf>,
 }
 

@@ -16,6 +16,8 @@ mod unload;
 mod verdict;
 mod verify;
 
+use attestation::hex::encode as hex;
+
 use crate::args::{Args, Command, Shell, Verify};
 use crate::failure::Failure;
 use crate::session::Session;
@@ -47,7 +49,7 @@ fn alone(args: &Args) -> Option<Result<(), Failure>> {
 /// A command with its server; one that needs none has its own way.
 fn on(session: &Session, args: &Args) -> Result<(), Failure> {
     match &args.command {
-        Command::Verify(verify) => verify::run(session, verify, args.global.policy.as_deref()),
+        Command::Verify(verify) => verify::run(session, verify),
         Command::Shell(_) => shell::run(session),
         Command::Load(load) => load::run(session, load),
         Command::Call(call) => call::run(session, call),
@@ -59,9 +61,4 @@ fn on(session: &Session, args: &Args) -> Result<(), Failure> {
         Command::Ca(ca) => ca::run(session, ca),
         Command::Inspect(_) | Command::Compile(_) | Command::DevPki(_) => alone(args).unwrap_or(Ok(())),
     }
-}
-
-/// Lower-case hex.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

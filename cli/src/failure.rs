@@ -23,6 +23,8 @@ pub(crate) struct Failure {
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// Standard output has the outcome already, as JSON if that was asked for.
+    told: bool,
 }
 
 impl Failure {
@@ -43,7 +45,7 @@ impl Failure {
     }
 
     pub(crate) fn new(exit: Exit, code: &str, message: impl Into<String>) -> Self {
-        Self { exit, code: code.to_owned(), message: message.into(), hint: None }
+        Self { exit, code: code.to_owned(), message: message.into(), hint: None, told: false }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -51,9 +53,15 @@ impl Failure {
         self
     }
 
+    /// Standard output has told what there is to tell.
+    pub(crate) fn told(mut self) -> Self {
+        self.told = true;
+        self
+    }
+
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         output::error(&self.message, self.hint.as_deref());
-        if json {
+        if json && !self.told {
             output::json(&serde_json::json!({
                 "status": "error",
                 "code": self.code,
@@ -90,7 +98,7 @@ impl From<ClientError> for Failure {
             ClientError::Refused(reply) => hint_of(&reply.code).map(str::to_owned),
             _ => None,
         };
-        Self { exit, code: error.code().to_owned(), message: error.to_string(), hint }
+        Self { exit, code: error.code().to_owned(), message: error.to_string(), hint, told: false }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Arguments made into what commands use.
 
 use std::fs;
+use std::path::PathBuf;
 
 use attestation::policy::VerificationPolicy;
-use attestation::verify::Tier;
-use enclave_os_client::{Connector, Framed, Http, VerifiedConnector, danger};
+use attestation::verify::{Tier, Verdict};
+use enclave_os_client::{ClientError, Connector, Framed, Http, VerifiedConnector, danger};
 
 use crate::args::{self, Global};
 use crate::failure::Failure;
@@ -16,7 +17,14 @@ pub(crate) struct Session {
     server: String,
     server_name: Option<String>,
     tier: Option<Tier>,
+    policy: Option<Policy>,
     pub(crate) json: bool,
+}
+
+/// What is demanded, and the file that says so.
+pub(crate) struct Policy {
+    pub(crate) file: PathBuf,
+    pub(crate) demand: VerificationPolicy,
 }
 
 enum Reach {
@@ -41,14 +49,16 @@ impl Session {
             server,
             server_name: global.server_name.clone(),
             tier,
+            policy: None,
             json: global.json,
         };
         if let Some(path) = &global.policy {
             let text = fs::read_to_string(path).map_err(|e| Failure::file(path, "read", &e))?;
-            let policy = VerificationPolicy::from_toml(&text).map_err(|error| {
+            let demand = VerificationPolicy::from_toml(&text).map_err(|error| {
                 Failure::usage(format!("the policy {}: {error}", path.display())).hint(POLICY_HINT)
             })?;
-            session.reach = Reach::Policy(session.verified(policy));
+            session.reach = Reach::Policy(session.verified(demand.clone()));
+            session.policy = Some(Policy { file: path.clone(), demand });
         } else if let Some(path) = &global.ca {
             let pem = fs::read(path).map_err(|e| Failure::file(path, "read", &e))?;
             session.reach = Reach::Authority(connector.trust_ca_pem(&pem)?);
@@ -77,11 +87,17 @@ impl Session {
         }
     }
 
-    /// The connector that demands this session's policy, if it has one.
-    pub(crate) fn policy(&self) -> Option<&VerifiedConnector> {
-        match &self.reach {
-            Reach::Policy(connector) => Some(connector),
-            Reach::Anyone(_) | Reach::Authority(_) => None,
+    /// This session's policy, if it has one.
+    pub(crate) fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
+    /// The verdict on what this session's server shows on a connection of its own.
+    pub(crate) fn verdict(&self, policy: VerificationPolicy) -> Result<Verdict, Failure> {
+        match self.verified(policy).http() {
+            Ok(connection) => Ok(connection.verified().verdict().clone()),
+            Err(ClientError::Verification(verdict)) => Ok(*verdict),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -301,11 +301,19 @@ fn wait_ready(lines: &Receiver<String>) -> Result<(String, SocketAddr)> {
 /// SHA-256 of the root under which this machine makes development quotes.
 ///
 /// # Errors
-/// If there is no folder for it, or its files are damaged.
+/// As [`development_pki`].
 pub fn development_root() -> Result<[u8; 32]> {
+    Ok(development_pki()?.root_fingerprint())
+}
+
+/// The PKI under which this machine makes development quotes.
+///
+/// # Errors
+/// If there is no folder for it, or its files are damaged.
+pub fn development_pki() -> Result<DevelopmentPki> {
     let dir = DevelopmentPki::default_dir(|name| std::env::var_os(name));
     let dir = dir.context("no folder for the development PKI: set HOME or ENCLAVE_OS_DEV_PKI")?;
-    Ok(DevelopmentPki::open_or_create(&dir, OffsetDateTime::now_utc())?.root_fingerprint())
+    Ok(DevelopmentPki::open_or_create(&dir, OffsetDateTime::now_utc())?)
 }
 
 /// The path of one of the project's programs: in `ENCLAVE_OS_BIN_DIR`, or beside the running test.

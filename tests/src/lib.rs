@@ -9,6 +9,7 @@ pub mod example;
 pub mod host;
 pub mod image;
 pub mod languages;
+pub mod operator;
 pub mod platform;
 pub mod recorder;
 pub mod site;

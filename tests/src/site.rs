@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use graviola::hashing::Sha256;
 use graviola::signing::ecdsa::{P256, SigningKey};
 use rcgen::{
@@ -18,6 +17,8 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
+
+use crate::operator::pem;
 
 /// An ECDSA P-256 key that rcgen can sign with.
 struct Key {
@@ -108,17 +109,6 @@ fn params(name: &str, key: &Key) -> CertificateParams {
     params.serial_number = Some(SerialNumber::from_slice(&digest[..16]));
     params.key_identifier_method = KeyIdMethod::PreSpecified(digest[..20].to_vec());
     params
-}
-
-fn pem(der: &[u8]) -> String {
-    let text = BASE64_STANDARD.encode(der);
-    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in text.as_bytes().chunks(64) {
-        out.push_str(&String::from_utf8_lossy(line));
-        out.push('\n');
-    }
-    out.push_str("-----END CERTIFICATE-----\n");
-    out
 }
 
 /// A page: content type and body.

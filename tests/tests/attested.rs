@@ -11,6 +11,7 @@ use anyhow::Result;
 use attestation::manifest::{LeafValue, Manifest};
 use enclave_os_client::{Body, ClientError, Connector, Framed, Http, Load, Params, danger};
 use scenarios::host::{HostOptions, HostProcess};
+use scenarios::operator::Operator;
 use scenarios::platform::Platform;
 use sha2::{Digest, Sha256};
 
@@ -141,7 +142,7 @@ fn a_change_of_the_ca_ends_every_earlier_connection(platform: Platform) -> Resul
     let (mut framed, mut http) = (enclave.framed(), enclave.http());
     // A renewed certificate over the same key: the enclave's own, signed by a CA outside.
     let csr = http.ca_csr()?;
-    let Some(chain) = sign_with_openssl(&csr)? else { return Ok(()) };
+    let chain = Operator::new()?.sign(&csr)?;
     http.ca_install(chain.as_bytes())?;
     http.manifest()?;
     refused(one(&mut framed, "app"), "attestation-stale");
@@ -273,30 +274,4 @@ fn only_artifacts_are_loaded(platform: Platform) -> Result<()> {
     assert!(framed.list()?.is_empty());
     framed.load(load("app", &whole))?;
     Ok(())
-}
-
-/// A chain for the request, made by a throw-away CA; `None` where there is no `openssl` program.
-fn sign_with_openssl(csr: &str) -> Result<Option<String>> {
-    let directory = tempfile::tempdir()?;
-    let run = |arguments: &str| {
-        std::process::Command::new("openssl").current_dir(&directory).args(arguments.split(' ')).output()
-    };
-    if run("version").is_err() {
-        eprintln!("there is no openssl program: not tested");
-        return Ok(None);
-    }
-    let path = |name: &str| directory.path().join(name);
-    std::fs::write(path("ca.csr"), csr)?;
-    std::fs::write(
-        path("ca.ext"),
-        "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\n",
-    )?;
-    for step in [
-        "req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -days 3650 -subj /CN=Operator",
-        "x509 -req -in ca.csr -CA root.pem -CAkey root.key -CAcreateserial -days 365 -extfile ca.ext -out ca.pem",
-    ] {
-        let output = run(step)?;
-        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(Some(std::fs::read_to_string(path("ca.pem"))? + &std::fs::read_to_string(path("root.pem"))?))
 }

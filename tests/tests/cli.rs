@@ -30,6 +30,7 @@ impl Cli {
             .args(arguments)
             .env("ENCLAVE_OS_SERVER", &self.server)
             .env_remove("ENCLAVE_OS_CA")
+            .env_remove("ENCLAVE_OS_VERIFY_POLICY")
             .output()
             .unwrap()
     }
@@ -184,10 +185,7 @@ fn a_pinned_authority_is_checked(platform: Platform) {
 
 /// The second certificate of the chain the server shows.
 fn ca_pem(host: &HostProcess) -> String {
-    use base64::Engine as _;
     let connector = enclave_os_client::Connector::new(host.address().to_string());
     let http = enclave_os_client::danger::accept_any_certificate(connector).http().unwrap();
-    let der = http.peer().chain_der().nth(1).unwrap();
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    scenarios::operator::pem(http.peer().chain_der().nth(1).unwrap())
 }

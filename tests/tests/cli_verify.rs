@@ -3,7 +3,7 @@
 //! Required: exit code 0 only if the policy holds; with a policy no command talks to an enclave that does not pass;
 //! nothing of a file that is inspected is taken for true.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,9 @@ fn a_report_and_an_exit_code_say_whether_the_policy_holds(platform: Platform) {
     let (code, report, errors) = run(&["verify", &address, "--policy", &scene.other_measurement()]);
     assert_eq!(code, 4, "{report}{errors}");
     assert!(report.contains("refused") && report.contains("✘ measurement"), "{report}");
+    let (code, report, _) = run(&["verify", &address, "--policy", &scene.other_measurement(), "--json"]);
+    let verdict: Value = serde_json::from_str(&report).expect("one document");
+    assert!(code == 4 && verdict["accepted"] == false, "{verdict}");
     let (code, report, _) = run(&["verify", &address, "--policy", &policy, "--tier", "certificate"]);
     assert!(code == 4 && report.contains("✘ tier"), "{report}");
     let (code, report, _) = run(&["verify", &address, "--policy", &policy, "--app", "another"]);
@@ -170,6 +173,8 @@ fn a_shell_verifies_and_then_takes_commands_and_json(platform: Platform) {
     let read: Value = serde_json::from_str(lines[1]).unwrap();
     assert_eq!(read["returns"][0]["value"], "hi");
     assert_eq!(lines[2..], ["\"Pong\""], "what follows `quit` is not read");
+    let (code, printed, errors) = shell(&policy, "verify\n");
+    assert!(code == 0 && printed.contains("verified"), "{printed}{errors}");
 
     let (code, _, errors) = shell(&policy, "call app 'no-such-function()'\n{not json}\n");
     assert!(code == 2 && errors.contains("no function") && errors.contains("not JSON"), "{code}: {errors}");
@@ -204,6 +209,9 @@ fn files_are_shown_and_judged_without_a_server(platform: Platform) {
     let offline = scene.altered("offline.toml", "min_tier = \"challenge\"", "min_tier = \"certificate\"");
     let (code, report, errors) = run(&["verify", "--evidence", &document, "--policy", &offline]);
     assert_eq!(code, 0, "{report}{errors}");
+    let (code, report, _) =
+        run(&["verify", "--evidence", &file("cut.json", b"{\"format\":1}"), "--policy", &offline]);
+    assert!(code == 4 && report.contains("✘ evidence-format"), "{report}");
     let (code, report, _) = run(&["verify", "--evidence", &document, "--policy", &shown(&scene.policy)]);
     assert!(code == 4 && report.contains("✘ tier"), "{report}");
 }

@@ -16,15 +16,17 @@ use enclave_os_client::tokio as asynchronous;
 use enclave_os_client::{Body, ClientError, Params, QuotedCertificates, VerifiedConnector};
 use http_body_util::{BodyExt, Full};
 use scenarios::example::{self, World};
-use scenarios::host::HostProcess;
+use scenarios::host::{HostProcess, development_pki};
 use scenarios::platform::Platform;
 use scenarios::recorder::Recorder;
 use serde_json::json;
+use sgx_emu::quoting::{PkiOptions, Revoked};
 
 scenarios::on_each_platform!(
     every_tier_is_verified_and_says_which_it_is,
     a_policy_that_does_not_hold_gets_no_application_byte,
     collateral_is_asked_for_once,
+    collateral_of_the_callers_is_the_only_one_that_counts,
     verification_inside_the_handshake_of_any_rustls,
     without_blocking_too,
     single_leaves_of_the_configuration_can_be_demanded,
@@ -137,6 +139,20 @@ fn collateral_is_asked_for_once(platform: Platform) -> Result<()> {
     let [first, second] = received[..] else { panic!("two connections: {received:?}") };
     // The development collateral alone is longer than this.
     assert!(first > second + 4_000, "{first} and {second} bytes were received");
+    Ok(())
+}
+
+/// The caller knows that the platform is revoked; the enclave's host still has the lists of the day before.
+fn collateral_of_the_callers_is_the_only_one_that_counts(platform: Platform) -> Result<()> {
+    let enclave = Enclave::start(platform)?;
+    let revoked = PkiOptions { revoked: vec![Revoked::Pck], ..PkiOptions::default() };
+    let now = time::OffsetDateTime::now_utc();
+    let given = Collateral::from_json(&development_pki()?.renewed(now, &revoked)?.collateral_json())?;
+    for tier in [Tier::Challenge, Tier::Channel] {
+        let refused = verdict(enclave.connector().collateral(given.clone()).tier(tier).framed());
+        assert!(fails(&refused, CheckId::Quote), "{tier}: {refused}");
+    }
+    enclave.connector().collateral(collateral(&enclave)?).framed()?.ping()?;
     Ok(())
 }
 

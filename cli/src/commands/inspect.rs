@@ -63,7 +63,7 @@ fn evidence(document: &EvidenceDocument) -> Result<Value, Failure> {
     let own = own.map_err(|e| Failure::usage(format!("the evidence quote: {e}")))?;
     Ok(json!({
         "kind": "evidence",
-        "issued": document.issued.unix_timestamp(),
+        "issued": attestation::instant::format(document.issued),
         "certificates": chain?,
         "evidence_quote": own,
         "collateral": document.collateral.is_some(),

@@ -2,8 +2,7 @@
 
 use attestation::policy::{Accepted, AppRule, INTEL_ROOT, Roots, TcbStatus, VerificationPolicy};
 use attestation::quote::Quote;
-use attestation::verify::Verdict;
-use enclave_os_client::{ClientError, Http, pem};
+use enclave_os_client::{Http, pem};
 use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
@@ -42,21 +41,13 @@ pub(crate) fn policy(session: &Session, app: Option<&str>) -> Result<Verificatio
     // The platform's state is known only after the quote was verified; so look with every state accepted.
     let mut open = policy.clone();
     open.tcb.statuses = TcbStatus::ALL.map(Accepted::always).to_vec();
-    if let Some(tcb) = look(session, open)?.tcb() {
+    if let Some(tcb) = session.verdict(open)?.tcb() {
         policy.tcb.advisories = tcb.advisories.iter().cloned().map(Accepted::always).collect();
         if let Some(status) = TcbStatus::from_name(&tcb.status) {
             policy.tcb.statuses = vec![Accepted::always(status)];
         }
     }
     Ok(policy)
-}
-
-fn look(session: &Session, policy: VerificationPolicy) -> Result<Verdict, Failure> {
-    match session.verified(policy).http() {
-        Ok(connection) => Ok(connection.verified().verdict().clone()),
-        Err(ClientError::Verification(verdict)) => Ok(*verdict),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The root that the quote's platform certificate leads to.

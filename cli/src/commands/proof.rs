@@ -12,7 +12,8 @@ use crate::session::Session;
 pub(crate) fn run(session: &Session, args: &Proof) -> Result<(), Failure> {
     session.warn();
     let mut http = session.http()?;
-    let root = http.peer().claims()?.configuration_root;
+    let claims = http.peer().claims()?;
+    let mut root = claims.configuration_root;
     let leaves = match &args.leaf {
         Some(name) => {
             let proof = http.proof(name)?;
@@ -25,6 +26,10 @@ pub(crate) fn run(session: &Session, args: &Proof) -> Result<(), Failure> {
         }
         None => {
             let manifest = http.manifest()?;
+            // At an application's hostname it is the application's own.
+            if let Some(own) = claims.app.filter(|own| own.configuration_root == manifest.root()) {
+                root = own.configuration_root;
+            }
             if manifest.root() != root {
                 return Err(Failure::verification(
                     "manifest",

@@ -7,7 +7,7 @@ use enclave_os_client::Framed;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
 
-use crate::args::{Args, Command, Global};
+use crate::args::{Args, Command, Global, Verify};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::session::Session;
@@ -140,8 +140,12 @@ impl Shell<'_> {
                 return Ok(());
             }
         };
-        if matches!(args.command, Command::Shell(_)) {
-            return Err(Failure::usage("this is the shell already"));
+        match &args.command {
+            Command::Shell(_) => return Err(Failure::usage("this is the shell already")),
+            Command::Verify(Verify { address: Some(_), .. }) => {
+                return Err(Failure::usage("a shell has one server: `verify` alone judges it again"));
+            }
+            _ => {}
         }
         if args.global.demands() != self.bare.demands() {
             return Err(Failure::usage(

@@ -74,8 +74,8 @@ fn root(fingerprint: &[u8; 32]) -> String {
 
 fn wrong(check: &Check) {
     output::failed(check.check.name(), check.message.as_deref().unwrap_or_default());
+    output::field("", &format!("found  {}", check.found));
     if let Some(wanted) = &check.wanted {
-        output::field("", &format!("found  {}", check.found));
         output::field("", &format!("wanted {wanted}"));
     }
 }

@@ -1,6 +1,7 @@
 //! The demo's story, step by step. Each step checks what it claims.
 
 use anyhow::{Context, Result, bail, ensure};
+use attestation::hex::encode as hex;
 use attestation::verify::{CheckId, Tier};
 use boundary_wire::client::Load;
 use enclave_os_client::{Attested, ClientError, Framed, VerifiedConnector};
@@ -156,8 +157,4 @@ fn replay(world: &World, empty: &Records, loaded: &Records) -> Result<()> {
     holds("with the record gone again, the enclave starts as before");
     ensure!(host.stop()?.success(), "the host did not stop gracefully");
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

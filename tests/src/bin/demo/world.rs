@@ -84,8 +84,8 @@ impl World {
         let policy = shown(&policy);
         anstream::println!("  {cli} verify localhost:8443 --policy {policy}");
         anstream::println!("  {cli} --policy {policy} list");
-        anstream::println!("  {cli} call {APP} 'kv-store(\"greeting\", \"hi\")'");
-        anstream::println!("  {cli} call {APP} 'kv-read(\"greeting\")'");
+        anstream::println!("  {cli} --policy {policy} call {APP} 'kv-store(\"greeting\", \"hi\")'");
+        anstream::println!("  {cli} --policy {policy} call {APP} 'kv-read(\"greeting\")'");
         anstream::println!("  python3 examples/wasm-example/tests/test_wasm_functions.py {artifact}");
         anstream::println!("Ctrl-C ends it; its data goes with it.");
         let status = host.wait_forever()?;
