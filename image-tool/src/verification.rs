@@ -1,5 +1,7 @@
 //! The policy with which clients recognise an image (`docs/formats/policy.md`).
 
+use attestation::hex::encode as hex;
+
 /// Who vouches for the platforms that the image will run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
@@ -24,8 +26,4 @@ pub fn verification_policy(mrenclave: &[u8; 32], root: Root) -> String {
          format = 1\n\n[roots]\n{root}\n\n[enclave]\nmrenclave = [\"{}\"]\n",
         hex(mrenclave)
     )
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

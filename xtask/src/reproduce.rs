@@ -71,7 +71,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         let Surroundings { user, .. } = surroundings;
         eprintln!("build {} of {}, as {user}: {}", built.len() + 1, BUILDERS.len(), build.root.display());
         let elf = image::read(&build.run()?)?;
-        let (image, _) = image::laid_out(&elf, &parameters, options.policy.as_deref())?;
+        let (image, _) = image::laid_out(&elf, &parameters, options.policy.as_deref(), false)?;
         let mrenclave = image_tool::mrenclave(&image.sgxs)?;
         println!("MRENCLAVE {} ({user})", hex(&mrenclave));
         if !options.keep {

@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// policy, which protects nothing.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Certificates also carry the interoperable evidence of the CCC and TCG (`interop = true` in the policy).
+    #[arg(long)]
+    interop: bool,
     /// Take this linked enclave instead of compiling one.
     #[arg(long, value_name = "FILE")]
     elf: Option<PathBuf>,
@@ -55,6 +58,7 @@ pub(crate) struct Options {
 pub(crate) fn for_development() -> Result<PathBuf> {
     command(&Options {
         policy: None,
+        interop: false,
         elf: None,
         key: None,
         sign_later: false,
@@ -84,7 +88,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         }
     };
     let elf = read(&elf)?;
-    let (image, policy) = laid_out(&elf, &parameters, options.policy.as_deref())?;
+    let (image, policy) = laid_out(&elf, &parameters, options.policy.as_deref(), options.interop)?;
     let mrenclave = image_tool::mrenclave(&image.sgxs)?;
     let unsigned = Unsigned::new(mrenclave, &parameters);
 
@@ -124,11 +128,13 @@ pub(crate) fn laid_out(
     elf: &[u8],
     parameters: &Parameters,
     policy: Option<&Path>,
+    interop: bool,
 ) -> Result<(Image, Option<ImagePolicy>)> {
-    let page = match policy {
+    let mut page = match policy {
         Some(file) => policy::read(file)?,
         None => policy::development(),
     };
+    page.interop |= interop;
     match image_tool::convert(elf, parameters, &page.to_page()?) {
         Err(ConvertError::NoPolicyPage) if policy.is_none() => {
             Ok((image_tool::convert(elf, parameters, &[])?, None))
