@@ -1,8 +1,10 @@
 /** An enclave as a program uses it: apps and their functions, HTTP, management. */
 
 import { VerifiedAgent, verifiedFetch } from "./agent.js";
+import { equal } from "./bytes.js";
 import { CollateralCache } from "./collateral-cache.js";
 import { type Address, type ConnectOptions, type VerifiedFramed, openFramed, parseAddress } from "./connection.js";
+import { Unverified } from "./danger.js";
 import { ConnectionError, RefusedError } from "./errors.js";
 import { Manifest, Proof } from "./manifest.js";
 import { parsePolicy } from "./policy.js";
@@ -143,14 +145,30 @@ export class EnclaveClient {
     return verifiedFetch(this.agent, this.#address, path, init);
   }
 
-  /** The configuration as leaves. Compare its root with the one in the verdict. */
+  /**
+   * The configuration as leaves, checked against the root in the verified certificate. At an app's hostname it is the
+   * app's own, with the root of its own tree.
+   */
   async manifest(): Promise<Manifest> {
-    return Manifest.parse(await this.#text("/.enclave/v1/manifest"));
+    const manifest = Manifest.parse(await this.#text("/.enclave/v1/manifest"));
+    const verdict = this.#vouching();
+    if (verdict !== undefined && !equal(manifest.root, (verdict.app ?? verdict).configurationRoot)) {
+      throw new ConnectionError("the manifest is not the one whose root is in the certificate: it has changed");
+    }
+    return manifest;
   }
 
-  /** One leaf with its proof, which {@link Proof.holds} compares with a root. */
+  /** One leaf with its inclusion proof, checked against the root in the verified certificate. */
   async proof(leaf: string): Promise<Proof> {
-    return Proof.parse(await this.#text(`/.enclave/v1/proofs/${encodeURIComponent(leaf)}`));
+    const proof = Proof.parse(await this.#text(`/.enclave/v1/proofs/${encodeURIComponent(leaf)}`));
+    if (proof.leaf.name !== leaf) {
+      throw new ConnectionError(`the server proved the leaf ${proof.leaf.name}, not ${leaf}`);
+    }
+    const verdict = this.#vouching();
+    if (verdict !== undefined && !proof.holds(verdict.configurationRoot)) {
+      throw new ConnectionError("the proof does not lead to the root in the certificate: it has changed");
+    }
+    return proof;
   }
 
   /** The evidence document, to be kept and judged offline. */
@@ -175,6 +193,16 @@ export class EnclaveClient {
       // not a problem document: the status says what there is to say
     }
     throw new RefusedError(String(problem.code ?? `http-${response.status}`), String(problem.detail ?? response.statusText));
+  }
+
+  /** The verdict on the connection of HTTP; `undefined` only where verification was switched off by name. */
+  #vouching(): Vouching | undefined {
+    if (this.#options.policy instanceof Unverified) return undefined;
+    const { app, configurationRoot } = this.agent.verdict ?? {};
+    if (configurationRoot === undefined) {
+      throw new ConnectionError("no certificate was verified that could vouch for the answer: connect with a policy");
+    }
+    return { app, configurationRoot };
   }
 
   #connection(): Promise<VerifiedFramed> {
@@ -211,6 +239,13 @@ export class App {
   schema(): Promise<Schema> {
     return this.client.schema(this.name);
   }
+}
+
+/** The roots in a verified certificate. */
+interface Vouching {
+  readonly configurationRoot: Buffer;
+  /** Of an app's own certificate. */
+  readonly app: { readonly configurationRoot: Buffer } | undefined;
 }
 
 interface RawApp {

@@ -19,6 +19,7 @@ from .errors import EnclaveOsError, ProtocolError, StaleError
 from .evidence import EvidenceDocument
 from .framing import Framed
 from .http import Http, Response
+from .leaf_certificate import LeafCertificate
 from .manifest import Manifest, Proof
 from .policy import Tier, VerificationPolicy
 from .transport import has_exporter
@@ -91,8 +92,10 @@ class Client:
     requests go one after the other.
     """
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, *, unverified: bool = False) -> None:
+        """``unverified`` is for ``danger`` alone: there is no verdict then, and nothing is compared with one."""
         self._opener = opener
+        self._unverified = unverified
         self._framed: Framed | None = None
         self._http: Http | None = None
         self._verdict: Verdict | None = None
@@ -227,24 +230,38 @@ class Client:
     # Evidence.
 
     def manifest(self) -> Manifest:
-        """The configuration, checked against the root in the verified certificate."""
-        manifest = _parsed(Manifest.from_json, self.request("GET", "/.enclave/v1/manifest"))
-        if self._verdict and self._verdict.leaf:
-            leaf = self._verdict.leaf
-            roots = [leaf.configuration_root] if leaf.app is None else [leaf.app.configuration_root]
-            if manifest.root not in roots:
-                raise ProtocolError("the manifest is not the one whose root is in the certificate: it has changed")
+        """The configuration, checked against the root in the verified certificate.
+
+        At an app's hostname it is the app's own, with the root of its own tree.
+        """
+        with self._lock:
+            manifest = _parsed(Manifest.from_json, self.request("GET", "/.enclave/v1/manifest"))
+            leaf = self._vouching()
+        if leaf is not None and manifest.root != (leaf.app or leaf).configuration_root:
+            raise ProtocolError("the manifest is not the one whose root is in the certificate: it has changed")
         return manifest
 
     def proof(self, leaf: str) -> Proof:
         """One leaf with its inclusion proof, checked against the root in the verified certificate."""
         path = f"/.enclave/v1/proofs/{percent_encoded(leaf, safe='')}"
-        proof = _parsed(Proof.from_json, self.request("GET", path))
+        with self._lock:
+            proof = _parsed(Proof.from_json, self.request("GET", path))
+            certificate = self._vouching()
         if proof.leaf.name != leaf:
             raise ProtocolError(f"the server proved the leaf {proof.leaf.name}, not {leaf}")
-        if self._verdict and self._verdict.leaf and not proof.holds(self._verdict.leaf.configuration_root):
+        if certificate is not None and not proof.holds(certificate.configuration_root):
             raise ProtocolError("the proof does not lead to the root in the certificate: it has changed")
         return proof
+
+    def _vouching(self) -> LeafCertificate | None:
+        """The verified certificate; ``None`` only of an unverified client, whose name says so."""
+        leaf = self._verdict.leaf if self._verdict else None
+        if leaf is None and not self._unverified:
+            raise EnclaveOsError(
+                "no certificate was verified that could vouch for the answer: connect with enclave_os.connect, "
+                "or, to look at what nobody vouches for, with enclave_os.danger"
+            )
+        return leaf
 
     def evidence(self) -> EvidenceDocument:
         """The evidence document, to be kept and judged offline (:func:`enclave_os.judge_evidence`)."""

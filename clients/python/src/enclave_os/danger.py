@@ -17,7 +17,7 @@ from .transport import connect
 def connect_without_verification(address: str, *, server_name: str | None = None, timeout: float = 30.0) -> Client:
     """As :func:`enclave_os.connect`, to anyone at all."""
     host, port = parse_address(address)
-    client = Client(_AnyPeer((host, port), server_name or host, timeout))
+    client = Client(_AnyPeer((host, port), server_name or host, timeout), unverified=True)
     client.reconnect()
     return client
 

@@ -12,7 +12,7 @@ import {
   channelReportData,
 } from "../../src/report-data.js";
 import { collateralJson } from "./documents.js";
-import { type Keys, NOW, TestAuthority, TestPlatform, keys, spkiOf } from "./pki.js";
+import { type Keys, type LeafOptions, NOW, TestAuthority, TestPlatform, keys, spkiOf } from "./pki.js";
 
 const PROTOCOLS = ["enclave-os/1", "http/1.1"];
 
@@ -31,7 +31,12 @@ export interface ServerOptions {
   /** Ends the connection in place of the n-th answer. */
   readonly hangUpAt?: number;
   readonly configurationRoot?: Buffer;
-  readonly manifest?: object;
+  /** The manifest, or that for the name which the handshake asked for. */
+  readonly manifest?: object | ((serverName: string | undefined) => object);
+  /** Proofs by the leaf that is asked for. */
+  readonly proofs?: Readonly<Record<string, object>>;
+  /** The certificate is of this app alone. */
+  readonly app?: LeafOptions["app"];
 }
 
 /** The frames and requests that arrived, in order. */
@@ -112,9 +117,14 @@ export class TestServer {
     const notBefore = NOW - 60_000;
     const data =
       nonce === undefined ? certificateReportData(spki, notBefore) : challengeReportData(spki, this.#nonce(nonce));
-    const { configurationRoot } = this.#options;
+    const { configurationRoot, app } = this.#options;
     const quote = this.platform.quote(data);
-    return this.authority.leaf(this.#key, { quote, notBefore, ...(configurationRoot && { configurationRoot }) });
+    return this.authority.leaf(this.#key, {
+      quote,
+      notBefore,
+      ...(configurationRoot && { configurationRoot }),
+      ...(app && { app }),
+    });
   }
 
   #nonce(asked: Buffer): Buffer {
@@ -158,7 +168,12 @@ export class TestServer {
       const answer = this.#attest((JSON.parse(body) as { nonce: string }).nonce, socket);
       return "code" in answer ? [503, { code: answer.code, detail: answer.message }] : [200, answer];
     }
-    if (path === "/.enclave/v1/manifest" && this.#options.manifest !== undefined) return [200, this.#options.manifest];
+    const { manifest, proofs } = this.#options;
+    if (path === "/.enclave/v1/manifest" && manifest !== undefined) {
+      return [200, typeof manifest === "function" ? manifest(socket.servername || undefined) : manifest];
+    }
+    const proof = proofs?.[path.replace("/.enclave/v1/proofs/", "")];
+    if (proof !== undefined) return [200, proof];
     return path === "/echo" ? [200, { body }] : [404, { code: "not-found", detail: `nothing is at ${path}` }];
   }
 

@@ -11,6 +11,7 @@ import { type ConnectOptions, openFramed, openVerified, parseAddress } from "../
 import { acceptAnyCertificate } from "../../src/danger.js";
 import { ConnectionError, RefusedError, VerificationError } from "../../src/errors.js";
 import { Manifest } from "../../src/manifest.js";
+import { leafHash } from "../../src/merkle.js";
 import { PolicyError, TIERS, type Tier } from "../../src/policy.js";
 import { manifestJson } from "../support/documents.js";
 import { NOW, TestPlatform, keys, policyText } from "../support/pki.js";
@@ -131,6 +132,65 @@ test("a manifest is fetched where the policy names leaves, and believed only if 
   (await openFramed(parseAddress(right.address), by(right, "channel", more))).framed.close();
   const wrong = await serve(context, { manifest });
   assert.deepEqual(await failed(openFramed(parseAddress(wrong.address), by(wrong, "channel", more))), ["configuration"]);
+});
+
+/** Two settings, and the proof of each. */
+function proven(): { manifest: Manifest; document: object; proofs: Record<string, object> } {
+  const document = manifestJson({ "app.notes.limits": { json: 1 }, "core.version": { json: "1" } });
+  const hashes = document.leaves.map(({ name, value_hash }) =>
+    leafHash(Buffer.concat([Buffer.of(0, String(name).length), Buffer.from(String(name)), Buffer.from(String(value_hash), "hex")])),
+  );
+  const proofs = document.leaves.map((leaf, index) => {
+    const path = [hashes[1 - index]?.toString("hex")];
+    return [String(leaf["name"]), { leaf, index, tree_size: 2, path, root: document.root }] as const;
+  });
+  return { manifest: Manifest.of(document), document, proofs: Object.fromEntries(proofs) };
+}
+
+const unvouched = (message: RegExp) => (error: unknown) => error instanceof ConnectionError && message.test(error.message);
+
+test("a manifest and a proof are given only if they lead to the root in the certificate", async (context) => {
+  const { manifest, document, proofs } = proven();
+  const right = await serve(context, { manifest: document, proofs, configurationRoot: manifest.root });
+  const client = new EnclaveClient(right.address, by(right, "channel"));
+  assert.deepEqual((await client.manifest()).root, manifest.root);
+  assert.equal((await client.proof("core.version")).leaf.name, "core.version");
+  client.close();
+  const wrong = await serve(context, { manifest: document, proofs });
+  const other = new EnclaveClient(wrong.address, by(wrong, "channel"));
+  await assert.rejects(other.manifest(), unvouched(/in the certificate/));
+  await assert.rejects(other.proof("core.version"), unvouched(/root in the certificate/));
+  other.close();
+  const anyone = new EnclaveClient(wrong.address, { policy: acceptAnyCertificate() });
+  assert.deepEqual((await anyone.manifest()).root, manifest.root, "as its name says");
+  assert.equal((await anyone.proof("core.version")).leaf.name, "core.version");
+  anyone.close();
+});
+
+test("the proof of another leaf is refused, whoever gives it", async (context) => {
+  const { manifest, proofs } = proven();
+  const swapped = { "core.version": proofs["app.notes.limits"] ?? {} };
+  const server = await serve(context, { proofs: swapped, configurationRoot: manifest.root });
+  for (const options of [by(server, "channel"), { policy: acceptAnyCertificate() }]) {
+    const client = new EnclaveClient(server.address, options);
+    await assert.rejects(client.proof("core.version"), unvouched(/proved the leaf app\.notes\.limits, not core\.version/));
+    client.close();
+  }
+});
+
+test("at an app's hostname the manifest is the app's own, and proofs lead to the enclave's root", async (context) => {
+  const { manifest, document, proofs } = proven();
+  const own = manifestJson({ limits: { json: 1 } });
+  const app = { configurationRoot: Manifest.of(own).root, keySource: "generated" };
+  const right = await serve(context, { manifest: own, proofs, configurationRoot: manifest.root, app });
+  const client = new EnclaveClient(right.address, by(right, "channel"));
+  assert.deepEqual((await client.manifest()).root, app.configurationRoot);
+  assert.equal((await client.proof("core.version")).leaf.name, "core.version");
+  client.close();
+  const wrong = await serve(context, { manifest: document, configurationRoot: manifest.root, app });
+  const other = new EnclaveClient(wrong.address, by(wrong, "channel"));
+  await assert.rejects(other.manifest(), unvouched(/in the certificate/));
+  other.close();
 });
 
 test("a client calls functions with native values and reads its errors", async (context) => {
