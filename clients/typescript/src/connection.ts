@@ -12,7 +12,7 @@ import { ConnectionError, EnclaveError, VerificationError } from "./errors.js";
 import { FramedConnection } from "./framed.js";
 import { exchange } from "./http-exchange.js";
 import { type Json, JsonError, parseJson } from "./json.js";
-import { parseLeafCertificate } from "./leaf-certificate.js";
+import { type LeafCertificate, parseLeafCertificate } from "./leaf-certificate.js";
 import { Manifest } from "./manifest.js";
 import { type Policy, type Tier, parsePolicy } from "./policy.js";
 import { EXPORTER_LABEL } from "./report-data.js";
@@ -89,7 +89,7 @@ export function authority({ host, port }: Address): string {
 export async function openVerified(address: Address, options: ConnectOptions): Promise<VerifiedSocket> {
   const host = authority({ ...address, host: options.serverName ?? address.host });
   return await within(options, async (guard) => {
-    const { socket, nonce } = await handshake(address, "http/1.1", options, guard);
+    const { socket, nonce } = await handshake(address, nameOf(address, options), "http/1.1", options.tier, guard);
     const attest: Attest = async (request) => parseJson(await exchange(socket, host, "POST", ATTEST, request));
     return { socket, verdict: await verify(socket, nonce, address, options, attest, guard) };
   });
@@ -98,7 +98,7 @@ export async function openVerified(address: Address, options: ConnectOptions): P
 /** Connects for framed JSON, verifies, and only then gives the connection. */
 export async function openFramed(address: Address, options: ConnectOptions): Promise<VerifiedFramed> {
   return await within(options, async (guard) => {
-    const { socket, nonce } = await handshake(address, "enclave-os/1", options, guard);
+    const { socket, nonce } = await handshake(address, nameOf(address, options), "enclave-os/1", options.tier, guard);
     const framed = new FramedConnection(socket);
     const attest: Attest = async (request) => {
       const { status: _, ...answer } = await framed.request({ attest: request });
@@ -138,20 +138,25 @@ async function within<T>(options: ConnectOptions, attempt: (guard: Guard) => Pro
   }
 }
 
+/** The name that is asked for; SNI takes names only (RFC 6066 §3). */
+function nameOf(address: Address, options: ConnectOptions): string | undefined {
+  const name = options.serverName ?? address.host;
+  return isIP(name) === 0 ? name : undefined;
+}
+
 /** A TLS 1.3 handshake whose certificate nobody has judged yet. */
 async function handshake(
   address: Address,
+  name: string | undefined,
   protocol: Protocol,
-  options: Pick<ConnectOptions, "serverName" | "tier" | "policy">,
+  tier: Tier | undefined,
   guard: Guard,
 ): Promise<{ socket: TLSSocket; nonce: Buffer }> {
   const nonce = randomBytes(32);
-  const name = options.serverName ?? address.host;
-  const challenge = options.tier === "challenge" ? [`enclave-os-nonce/${toBase64Url(nonce)}`] : [];
+  const challenge = tier === "challenge" ? [`enclave-os-nonce/${toBase64Url(nonce)}`] : [];
   const socket = tlsConnect({
     ...address,
-    // SNI takes names only (RFC 6066 §3).
-    ...(isIP(name) === 0 && { servername: name }),
+    ...(name !== undefined && { servername: name }),
     ALPNProtocols: [...challenge, protocol],
     minVersion: "TLSv1.3",
     // The chain is judged by the policy, in `verify`, before anything is sent; no public authority has a say in it.
@@ -197,7 +202,7 @@ async function verify(
   const evidence = await gather(socket, nonce, address, options, attest, now);
   const verdict = judge(policy, evidence.presented, {
     collateral: evidence.collateral,
-    manifest: options.manifest ?? (await manifestFor(policy, address, options, guard)),
+    manifest: options.manifest ?? (await manifestFor(policy, leafIn(chainOf(socket)), address, options, guard)),
     now,
   });
   if (!verdict.accepted) throw new VerificationError(verdict);
@@ -254,9 +259,13 @@ function chainOf(socket: TLSSocket): Buffer[] {
   return chain;
 }
 
-function quoteIn([leaf]: readonly Buffer[]): Buffer | undefined {
+function quoteIn(chain: readonly Buffer[]): Buffer | undefined {
+  return leafIn(chain)?.quote;
+}
+
+function leafIn([leaf]: readonly Buffer[]): LeafCertificate | undefined {
   try {
-    return leaf && parseLeafCertificate(leaf).quote;
+    return leaf && parseLeafCertificate(leaf);
   } catch {
     return undefined; // the verdict says what is wrong with it
   }
@@ -276,10 +285,12 @@ function attestation(json: Json): { quote: Buffer; collateral: Collateral | unde
 
 /**
  * The manifest, if the policy cannot be judged without it. It comes over a connection of its own and needs no trust:
- * its root is compared with the one in the certificate.
+ * its root is compared with the one in the certificate. An app's hostname has the app's own settings alone; those of
+ * the enclave are where no name is asked for.
  */
 async function manifestFor(
   policy: Policy,
+  leaf: LeafCertificate | undefined,
   address: Address,
   options: ConnectOptions,
   guard: Guard,
@@ -287,8 +298,11 @@ async function manifestFor(
   const { configuration } = policy;
   if (configuration === undefined) return undefined;
   if (configuration.leaves.size === 0 && configuration.appRoot === undefined) return undefined;
-  const { socket } = await handshake(address, "http/1.1", { ...options, tier: "certificate" }, guard);
-  const host = authority({ ...address, host: options.serverName ?? address.host });
+  const own = leaf?.app && `app.${leaf.apps[0]?.name}.`;
+  const enough = own === undefined || [...configuration.leaves.keys()].every((name) => name.startsWith(own));
+  const name = enough ? nameOf(address, options) : undefined;
+  const { socket } = await handshake(address, name, "http/1.1", "certificate", guard);
+  const host = authority({ ...address, host: enough ? (options.serverName ?? address.host) : address.host });
   const text = await exchange(socket, host, "GET", MANIFEST);
   socket.destroy();
   try {

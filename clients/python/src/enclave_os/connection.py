@@ -169,7 +169,7 @@ class VerifiedOpener:
         if collateral is not None and "quote" not in [check.check for check in verdict.failed]:
             self.cache.keep(quote, collateral)
         if self._needs_manifest(verdict):
-            verdict = judge(self.policy, presented, collateral, self.now(), self._manifest())
+            verdict = judge(self.policy, presented, collateral, self.now(), self._manifest(verdict.leaf))
         return verdict
 
     def _presented(self, transport: Transport, nonce: bytes, quote: bytes | None = None) -> Presented:
@@ -186,16 +186,26 @@ class VerifiedOpener:
         in_leaf = verdict.leaf is not None and verdict.leaf.app is not None
         return self.policy.leaves is not None or (self.policy.app_roots is not None and not in_leaf)
 
-    def _manifest(self) -> Manifest | None:
-        """The manifest, over a connection of its own: it is judged by its root, not by who sent it."""
-        transport = connect(self.address, self.server_name, [http.ALPN], self.timeout)
+    def _manifest(self, leaf: LeafCertificate | None) -> Manifest | None:
+        """The manifest, over a connection of its own: it is judged by its root, not by who sent it.
+
+        An app's hostname has the app's own settings alone. Those of the enclave are where no name is asked for.
+        """
+        name = self.server_name if self._is_enough(leaf) else None
+        transport = connect(self.address, name, [http.ALPN], self.timeout)
         try:
-            return Manifest.from_json(Http(transport, self.server_name).ask("GET", "/.enclave/v1/manifest"))
+            return Manifest.from_json(Http(transport, name or self.address[0]).ask("GET", "/.enclave/v1/manifest"))
         except (ValueError, RefusedError):
             # Without one the verdict says which leaf cannot be judged.
             return None
         finally:
             transport.close()
+
+    def _is_enough(self, leaf: LeafCertificate | None) -> bool:
+        """Whether the manifest that belongs to this certificate has all the settings the policy names."""
+        if leaf is None or leaf.app is None:
+            return True
+        return all(name.startswith(f"app.{leaf.apps[0].name}.") for name in self.policy.leaves or ())
 
 
 def _quote_of(presented: Presented) -> bytes | None:

@@ -55,7 +55,7 @@ def has_exporter() -> bool:
 
 def connect(
     address: tuple[str, int],
-    server_name: str,
+    server_name: str | None,
     alpn: Sequence[str],
     timeout: float,
     *,
@@ -64,6 +64,7 @@ def connect(
 ) -> Transport:
     """Connects and completes the handshake. Nothing of the peer is verified yet.
 
+    ``server_name`` is sent as SNI unless it is an address; ``None`` sends none.
     With ``authority`` the standard library verifies the chain and the name under it, and there is no exporter.
     """
     try:
@@ -125,7 +126,9 @@ def _refused(error: Exception) -> HandshakeError:
 class _Standard:
     """The standard library's ``ssl``: no exporter."""
 
-    def __init__(self, raw: socket.socket, server_name: str, alpn: Sequence[str], context: ssl.SSLContext) -> None:
+    def __init__(
+        self, raw: socket.socket, server_name: str | None, alpn: Sequence[str], context: ssl.SSLContext
+    ) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.set_alpn_protocols(alpn)
         try:
@@ -168,7 +171,7 @@ def _standard_chain(connection: ssl.SSLSocket) -> list[bytes]:
 class _OpenSsl:
     """pyOpenSSL, over memory buffers, so that the socket keeps its timeout."""
 
-    def __init__(self, raw: socket.socket, server_name: str, alpn: Sequence[str]) -> None:
+    def __init__(self, raw: socket.socket, server_name: str | None, alpn: Sequence[str]) -> None:
         from cryptography.hazmat.primitives.serialization import Encoding
         from OpenSSL import SSL
 
@@ -180,7 +183,7 @@ class _OpenSsl:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_alpn_protos([name.encode() for name in alpn])
         self._connection: SSL.Connection = SSL.Connection(context, None)
-        if not _is_address(server_name):
+        if server_name is not None and not _is_address(server_name):
             self._connection.set_tlsext_host_name(server_name.encode("idna"))
         self._connection.set_connect_state()
         try:

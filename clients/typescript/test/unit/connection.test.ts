@@ -134,6 +134,34 @@ test("a manifest is fetched where the policy names leaves, and believed only if 
   assert.deepEqual(await failed(openFramed(parseAddress(wrong.address), by(wrong, "channel", more))), ["configuration"]);
 });
 
+test("at an app's hostname the enclave's own settings are fetched where no name is asked for", async (context) => {
+  const whole = manifestJson({ "app.notes.limits": { json: 1 }, "core.version": { json: "1" } });
+  const own = manifestJson({ limits: { json: 1 } });
+  const app = { configurationRoot: Manifest.of(own).root, keySource: "generated" };
+  const [limits, version] = whole.leaves.map((leaf) => `"${leaf["name"]}" = ["${leaf["value_hash"]}"]\n`);
+  const asked: (string | undefined)[] = [];
+  const manifest = (name: string | undefined): object => {
+    asked.push(name);
+    return name === "localhost" ? own : whole;
+  };
+  const judged = async (server: TestServer, leaves: string): Promise<string[]> => {
+    const options = { ...by(server, "channel", `[configuration.leaves]\n${leaves}`), serverName: "localhost" };
+    const opening = openFramed(parseAddress(server.address), options);
+    return await opening.then(({ framed }) => (framed.close(), []), () => failed(opening));
+  };
+  const right = await serve(context, { manifest, configurationRoot: Manifest.of(whole).root, app });
+  assert.deepEqual(await judged(right, limits ?? ""), []);
+  assert.deepEqual(asked.splice(0), ["localhost"], "the app's own settings are there");
+  assert.deepEqual(await judged(right, version ?? ""), []);
+  assert.deepEqual(await judged(right, `${limits}${version}`), []);
+  assert.deepEqual(await judged(right, `"core.version" = ["${"00".repeat(32)}"]`), ["configuration"]);
+  assert.deepEqual(asked.splice(0), [undefined, undefined, undefined]);
+  const wrong = await serve(context, { manifest, app });
+  assert.deepEqual(await judged(wrong, version ?? ""), ["configuration"], "it is of another enclave");
+  const wide = await serve(context, { manifest: whole, configurationRoot: Manifest.of(whole).root });
+  assert.deepEqual(await judged(wide, `${limits}${version}`), []);
+});
+
 /** Two settings, and the proof of each. */
 function proven(): { manifest: Manifest; document: object; proofs: Record<string, object> } {
   const document = manifestJson({ "app.notes.limits": { json: 1 }, "core.version": { json: "1" } });
