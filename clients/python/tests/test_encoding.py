@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from enclave_os import canonical_json, merkle, report_data
+from enclave_os import canonical_json, encoding, merkle, report_data
 from enclave_os.encoding import base64_bytes, base64url_bytes, hex_bytes, json_value, timestamp
 from enclave_os.manifest import Leaf, Manifest, Proof, salted_hash
 
@@ -58,6 +58,22 @@ class Text(unittest.TestCase):
         for bad in ['{"a":1,"a":2}', "NaN", "[Infinity]", "{", "[" * 100_000]:
             with self.subTest(bad=bad[:20]), self.assertRaises(ValueError):
                 json_value(bad)
+
+    def test_a_key_that_occurs_twice_is_found_in_one_pass(self) -> None:
+        class Counted(str):
+            compared = 0
+            __hash__ = str.__hash__
+
+            def __eq__(self, other: object) -> bool:
+                Counted.compared += 1
+                return str.__eq__(self, other)
+
+        count = 10_000
+        pairs: list[tuple[str, Any]] = [(Counted(at), None) for at in range(count)]
+        with self.assertRaisesRegex(ValueError, "'9999' occurs twice"):
+            encoding._once([*pairs, (Counted(count - 1), None)])
+        self.assertLess(Counted.compared, 2 * count)
+        self.assertEqual(encoding._once([("b", 1), ("a", 2)]), {"b": 1, "a": 2})
 
 
 class CanonicalJson(unittest.TestCase):
