@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import unittest
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from unittest import mock
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from enclave_os import Presented, chain, judge
 from enclave_os import leaf_certificate as oid
@@ -132,6 +135,19 @@ class Chains(unittest.TestCase):
             ("not understood", Issued.authority("ca", more=[Critical])),
         ]:
             self.refused(words, ca.leaf(extensions()), ca)
+
+    def test_an_issuer_may_sign_for_servers(self) -> None:
+        for allowed in (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE):
+            ca = Issued.authority("ca", ROOT, more=[x509.ExtendedKeyUsage([allowed])])
+            verify(ca.leaf(extensions()), ca, ROOT)
+        other = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        ca = Issued.authority("ca", ROOT, more=[other])
+        self.refused("certificate 2 .* not for servers", ca.leaf(extensions()), ca, ROOT)
+        root = Issued.authority("operator", more=[other])
+        ca = Issued.authority("ca", root)
+        self.refused("certificate 3 .* not for servers", ca.leaf(extensions()), ca, root)
+        any_leaf = CA.leaf(extensions() | {"2.5.29.37": bytes.fromhex("30060604551d2500")})
+        self.refused("certificate 1 .* not for servers", any_leaf, CA)
 
     def test_what_authorities_allow(self) -> None:
         short = Issued.authority("short", ROOT, path_length=0)

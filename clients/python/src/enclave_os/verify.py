@@ -219,7 +219,8 @@ class _Judgement:
 
     def certificate_time(self) -> None:
         since, until = self.leaf.not_before, self.leaf.not_after
-        inside = since - SKEW <= self.now <= until + SKEW
+        # Differences, since a moment plus SKEW may be beyond the last that a datetime can hold.
+        inside = since - self.now <= SKEW and self.now - until <= SKEW
         found = f"{timestamp_text(since)} to {timestamp_text(until)}"
         message = "the certificate is not valid now; if it looks recent, compare the clocks of both machines"
         self.note("certificate-time", inside, found, timestamp_text(self.now), message)
