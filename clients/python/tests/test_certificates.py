@@ -71,6 +71,8 @@ class Leaves(unittest.TestCase):
         self.refused("in order", base | {oid.APP_NAMES: b"beta\nalpha"})
         self.refused("in order", base | {oid.APP_NAMES: b"alpha\nalpha"})
         self.refused("in order", base | {oid.APP_NAMES: b"\nbeta"})
+        self.refused("at most 63", base | {oid.APP_NAMES: b"a" * 64 + b"\nbeta"})
+        self.refused("at most 63", base | {oid.APP_NAMES: b"a" * 65_536 + b"\nbeta"})
         self.refused("printable", base | {oid.APP_NAMES: b"al ha\nbeta"})
         self.refused("printable", base | {oid.APP_NAMES: "älpha\nbeta".encode()})
         self.refused("2.3", {k: v for k, v in base.items() if k != oid.CODE_HASHES})

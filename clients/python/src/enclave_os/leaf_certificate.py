@@ -40,6 +40,7 @@ _KNOWN = {
     APP_CODE_HASH,
     APP_KEY_SOURCE,
 }
+_LONGEST_NAME = 63
 _PRINTABLE = re.compile(rb"[\x21-\x7e\n]*")
 _KEY_SOURCE = re.compile(r"generated|byok:[0-9a-f]{16}")
 
@@ -230,6 +231,8 @@ def _apps(found: dict[str, bytes]) -> tuple[AppClaim, ...]:
         raise _malformed(ROUTE_PREFIXES, "one line for each app")
     if "" in names or any(a >= b for a, b in pairwise(names)):
         raise _malformed(APP_NAMES, "names in order, each once")
+    if any(len(name) > _LONGEST_NAME for name in names):
+        raise _malformed(APP_NAMES, f"names of at most {_LONGEST_NAME} bytes")
     chunks = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
     return tuple(AppClaim(*claim) for claim in zip(names, prefixes, chunks, strict=True))
 
