@@ -82,6 +82,10 @@ class Leaves(unittest.TestCase):
             self.refused("byok", app_leaf() | {oid.APP_KEY_SOURCE: source})
         read(app_leaf() | {oid.APP_KEY_SOURCE: b"byok:00112233445566aa"})
 
+    def test_the_longest_name_is_read(self) -> None:
+        longest = ("a" * 63, "/a", b"\1" * 32)
+        self.assertEqual(read(extensions([longest])).apps[0].name, longest[0])
+
     def test_only_one_certificate_and_nothing_after_it(self) -> None:
         good = CA.leaf(extensions()).der
         for bad in [b"", good[:-1], good + b"\0", b"\x30\x00"]:
@@ -185,6 +189,30 @@ class Judged(unittest.TestCase):
         self.assertEqual(self.failed(leaf), ["certificate-chain"])
         self.assertEqual(self.failed(leaf, CA, name="localhost"), ["quote-format"])
         self.assertEqual(self.failed(old, CA, name="other"), ["certificate-time", "server-name", "quote-format"])
+
+    def test_the_first_and_the_last_moment_there_is_are_judged(self) -> None:
+        last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+        self.assertEqual(self.failed(CA.leaf(extensions(), not_after=last), CA), ["quote-format"])
+        leaf = CA.leaf(extensions())
+        for since, until, wrong in [
+            (datetime.min.replace(tzinfo=UTC), last, []),
+            (last, last, ["certificate-time"]),
+            (datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC), ["certificate-time"]),
+        ]:
+            changed = replace(LeafCertificate.from_der(leaf.der), not_before=since, not_after=until)
+            with mock.patch.object(LeafCertificate, "from_der", return_value=changed):
+                self.assertEqual(self.failed(leaf, CA), [*wrong, "quote-format"])
+
+    def test_clocks_may_differ_by_five_minutes_and_no_more(self) -> None:
+        at, skew, more = timedelta(hours=1), timedelta(seconds=300), timedelta(seconds=301)
+        for since, until, wrong in [
+            (NOW + skew, NOW + at, []),
+            (NOW + more, NOW + at, ["certificate-time"]),
+            (NOW - at, NOW - skew, []),
+            (NOW - at, NOW - more, ["certificate-time"]),
+        ]:
+            leaf = CA.leaf(extensions(), not_before=since, not_after=until)
+            self.assertEqual(self.failed(leaf, CA), [*wrong, "quote-format"])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ matters is named by the policy. What holds the extensions of the leaf together i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -43,11 +43,13 @@ def verify(chain: Sequence[bytes], names: Names, now: datetime) -> None:
             _understood(certificate)
             if at == 0:
                 _is_of_a_server(certificate)
+                _is_for(certificate, {ExtendedKeyUsageOID.SERVER_AUTH})
             else:
                 # Authorities between this one and the leaf. The last one is where trust would begin, and its
                 # own length does not bind (RFC 5280 §6.1.1 d).
                 below = at - 1 if at < len(certificates) - 1 else 0
                 _is_authority(certificate, below, now)
+                _is_for(certificate, {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
                 _allows(certificate, names)
         except ValueError as error:
             raise ValueError(f"certificate {at + 1} of the chain {error}") from None
@@ -76,11 +78,15 @@ def _understood(certificate: x509.Certificate) -> None:
 def _is_of_a_server(leaf: x509.Certificate) -> None:
     if _is_ca(leaf):
         raise ValueError("is one of an authority (basicConstraints)")
+
+
+def _is_for(certificate: x509.Certificate, purposes: Collection[x509.ObjectIdentifier]) -> None:
+    """Servers are among its purposes (RFC 5280 §4.2.1.12), or, of an authority, among those it may sign for."""
     try:
-        usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return
-    if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
+    if not any(purpose in purposes for purpose in usage):
         raise ValueError("is not for servers (extendedKeyUsage)")
 
 
