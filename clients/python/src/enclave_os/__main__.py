@@ -22,6 +22,7 @@ from . import (
     connect,
     judge_evidence,
 )
+from .encoding import printable
 
 REFUSED = 1
 """Exit status: the policy does not hold, or the enclave refused the request."""
@@ -38,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show(error.verdict, options.json)
         return REFUSED
     except EnclaveOsError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return REFUSED if isinstance(error, RefusedError) else FAILED
     except (OSError, ValueError, TypeError) as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return FAILED
     return status
 
@@ -102,7 +103,8 @@ def _evidence(options: argparse.Namespace) -> int:
 def _call(options: argparse.Namespace) -> int:
     with _connected(options) as client:
         result = client.call(options.app, options.function, *map(_argument, options.argument))
-    print(json.dumps(result, default=_plain, ensure_ascii=False) if options.json else result)
+    text = json.dumps(result, default=_plain, ensure_ascii=False) if options.json else str(result)
+    print(printable(text, but="\t\n"))
     return 0
 
 
@@ -128,12 +130,12 @@ def _show(verdict: Verdict, as_json: bool) -> None:
         print(json.dumps(verdict.to_json(), indent=2))
         return
     for check in verdict.checks:
-        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.check:<18}  {check.found[:80]}")
+        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.check:<18}  {printable(check.found[:80])}")
         if check.message:
-            print(f"      {'':<18}  {check.message}")
+            print(f"      {'':<18}  {printable(check.message)}")
     if verdict.leaf is not None:
         for app in verdict.leaf.apps:
-            print(f"      app {app.name}: code {app.code_hash.hex()}")
+            print(f"      app {printable(app.name)}: code {app.code_hash.hex()}")
     at = f" at the tier {verdict.tier.text}" if verdict.tier is not None else ""
     print(f"{'accepted' if verdict.accepted else 'REFUSED'}{at}")
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
+# Controls (C0, DEL, C1), ends of lines, overrides of the direction of text, and halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -63,6 +65,11 @@ def timestamp(text: str) -> datetime:
 def timestamp_text(moment: datetime) -> str:
     """RFC 3339 in UTC, whole seconds."""
     return moment.astimezone(UTC).strftime(_TIME).rjust(20, "0")
+
+
+def printable(text: str, but: str = "") -> str:
+    """Text of a peer's for a terminal: what would steer it is escaped (``\\u001b``), all ``but`` these characters."""
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in but else f"\\u{ord(found[0]):04x}", text)
 
 
 def json_value(text: str | bytes) -> Any:
