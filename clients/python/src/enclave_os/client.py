@@ -52,7 +52,7 @@ def connect(
     such as the hostname of one app; without it whoever answers at the address is judged by the rest of the
     policy. ``tier`` is the strongest there is unless given. ``collateral`` is used in place of what the server
     sends; ``cache`` keeps what was sent (default: one per process). ``now`` is for tests and for clocks that
-    are known to be wrong.
+    are known to be wrong. ``timeout`` is for connecting and verifying together, then for each wait, in seconds.
 
     :class:`VerificationError` if the policy does not hold: it has the verdict, and nothing was sent.
     """

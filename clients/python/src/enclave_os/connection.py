@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from threading import Lock
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from . import framing, http, report_data
@@ -109,7 +110,7 @@ class VerifiedOpener:
 
     def framed(self) -> tuple[Framed, Verdict]:
         def attest(connection: Framed, nonce: bytes) -> Any:
-            return connection.ask({"attest": {"nonce": base64url_text(nonce)}})
+            return connection.ask({"attest": {"nonce": base64url_text(nonce)}}, framing.MAX_EVIDENCE)
 
         return self._open(framing.ALPN, Framed, attest)
 
@@ -118,21 +119,25 @@ class VerifiedOpener:
             return Http(transport, self.server_name)
 
         def attest(connection: Http, nonce: bytes) -> Any:
-            return connection.ask("POST", "/.enclave/v1/attest", {"nonce": base64url_text(nonce)})
+            value = {"nonce": base64url_text(nonce)}
+            return connection.ask("POST", "/.enclave/v1/attest", value, http.MAX_EVIDENCE)
 
         return self._open(http.ALPN, make, attest)
 
     def _open(
         self, protocol: str, make: Callable[[Transport], _Kind], attest: Callable[[_Kind, bytes], Any]
     ) -> tuple[_Kind, Verdict]:
+        deadline = monotonic() + self.timeout
         nonce = secrets.token_bytes(32)
         offered = [_NONCE_ALPN + base64url_text(nonce)] if self.tier is Tier.CHALLENGE else []
         transport = self._connect([*offered, protocol])
         try:
+            transport.limit(deadline)
             connection = make(transport)
-            verdict = self._verify(transport, nonce, lambda fresh: attest(connection, fresh))
+            verdict = self._verify(transport, nonce, lambda fresh: attest(connection, fresh), deadline)
             if not verdict.accepted:
                 raise VerificationError(verdict)
+            transport.limit(None)
             return connection, verdict
         except BaseException:
             transport.close()
@@ -147,7 +152,9 @@ class VerifiedOpener:
             raise HandshakeError(f"the server selected the protocol {transport.protocol}, not {alpn[-1]}")
         return transport
 
-    def _verify(self, transport: Transport, nonce: bytes, attest: Callable[[bytes], Any]) -> Verdict:
+    def _verify(
+        self, transport: Transport, nonce: bytes, attest: Callable[[bytes], Any], deadline: float
+    ) -> Verdict:
         presented = self._presented(transport, nonce)
         answer: Attested | None = None
         if self.tier is Tier.CHANNEL:
@@ -169,7 +176,8 @@ class VerifiedOpener:
         if collateral is not None and "quote" not in [check.check for check in verdict.failed]:
             self.cache.keep(quote, collateral)
         if self._needs_manifest(verdict):
-            verdict = judge(self.policy, presented, collateral, self.now(), self._manifest(verdict.leaf))
+            manifest = self._manifest(verdict.leaf, deadline)
+            verdict = judge(self.policy, presented, collateral, self.now(), manifest)
         return verdict
 
     def _presented(self, transport: Transport, nonce: bytes, quote: bytes | None = None) -> Presented:
@@ -186,14 +194,15 @@ class VerifiedOpener:
         in_leaf = verdict.leaf is not None and verdict.leaf.app is not None
         return self.policy.leaves is not None or (self.policy.app_roots is not None and not in_leaf)
 
-    def _manifest(self, leaf: LeafCertificate | None) -> Manifest | None:
+    def _manifest(self, leaf: LeafCertificate | None, deadline: float) -> Manifest | None:
         """The manifest, over a connection of its own: it is judged by its root, not by who sent it.
 
         An app's hostname has the app's own settings alone. Those of the enclave are where no name is asked for.
         """
         name = self.server_name if self._is_enough(leaf) else None
-        transport = connect(self.address, name, [http.ALPN], self.timeout)
+        transport = connect(self.address, name, [http.ALPN], max(deadline - monotonic(), 0.001))
         try:
+            transport.limit(deadline)
             return Manifest.from_json(Http(transport, name or self.address[0]).ask("GET", "/.enclave/v1/manifest"))
         except (ValueError, RefusedError):
             # Without one the verdict says which leaf cannot be judged.

@@ -12,6 +12,8 @@ from .transport import Transport, stream
 ALPN = "enclave-os/1"
 MAX_FRAME = 64 * 1024 * 1024
 """The largest frame."""
+MAX_EVIDENCE = 256 * 1024
+"""The largest answer that is taken from a peer which has not been judged yet."""
 
 
 class Framed:
@@ -28,10 +30,10 @@ class Framed:
             raise ValueError(f"a frame of {len(data)} bytes; at most {MAX_FRAME} fit (load large artifacts by HTTP)")
         self._transport.send(len(data).to_bytes(4, "big") + data)
 
-    def receive(self) -> Any:
-        """The next frame."""
+    def receive(self, most: int = MAX_FRAME) -> Any:
+        """The next frame, of at most so many bytes."""
         length = int.from_bytes(self._exactly(4), "big")
-        if not 0 < length <= MAX_FRAME:
+        if not 0 < length <= most:
             raise ProtocolError(f"the peer announced a frame of {length} bytes")
         data = self._exactly(length)
         try:
@@ -39,10 +41,10 @@ class Framed:
         except ValueError as error:
             raise ProtocolError(f"the peer sent a frame that is not JSON: {error}") from None
 
-    def ask(self, envelope: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, envelope: dict[str, Any], most: int = MAX_FRAME) -> dict[str, Any]:
         """Sends a command and gives its reply; :class:`RefusedError` if that is an error."""
         self.send(envelope)
-        reply = self.receive()
+        reply = self.receive(most)
         if not isinstance(reply, dict):
             raise ProtocolError(f"the peer answered a command with {type(reply).__name__}")
         if reply.get("status") == "error":

@@ -15,6 +15,10 @@ from .framing import refusal
 from .transport import Transport, stream
 
 ALPN = "http/1.1"
+MAX_EVIDENCE = 1024 * 1024
+"""The largest answer to ``attest``, with its head."""
+MAX_DOCUMENT = 8 * 1024 * 1024
+"""The largest manifest or evidence document, with its head."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,22 @@ class Http:
         self._connection = http.client.HTTPConnection(host)
         # Never open another connection by itself: it would be neither TLS nor verified.
         self._connection.auto_open = 0
-        self._connection.sock = _Socket(transport)
+        self._socket = self._connection.sock = _Socket(transport)
 
     def request(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        most: int | None = None,
     ) -> Response:
-        """Sends a request and reads its whole answer."""
+        """Sends a request and reads its whole answer, which has at most so many bytes with its head."""
+        self._socket.most = most
         try:
             self._connection.request(method, path, body, dict(headers or {}))
             answer = self._connection.getresponse()
-            data = answer.read()
+            data = _body(answer, most)
         except (http.client.NotConnected, http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
             raise ConnectionClosed(f"the peer ended the connection: {error}") from error
         except http.client.HTTPException as error:
@@ -76,11 +86,11 @@ class Http:
             found[name] = f"{found[name]}, {value}" if name in found else value
         return Response(answer.status, found, data)
 
-    def ask(self, method: str, path: str, value: Any = None) -> Any:
+    def ask(self, method: str, path: str, value: Any = None, most: int = MAX_DOCUMENT) -> Any:
         """Sends JSON and gives the JSON that is answered; :class:`RefusedError` if it is an error."""
         body = None if value is None else json.dumps(value, allow_nan=False).encode()
         headers = {} if value is None else {"content-type": "application/json"}
-        return self.request(method, path, body, headers).or_refusal().json()
+        return self.request(method, path, body, headers, most).or_refusal().json()
 
     @property
     def closed(self) -> bool:
@@ -92,17 +102,34 @@ class Http:
         self._connection.close()
 
 
+def _body(answer: http.client.HTTPResponse, most: int | None) -> bytes:
+    if most is None:
+        return answer.read()
+    if answer.length is not None:
+        # As much memory is taken as is announced, before the first byte of it.
+        if answer.length > most:
+            raise ProtocolError(f"the peer announced an answer of {answer.length} bytes")
+        return answer.read()
+    try:
+        # A chunk may announce anything as well. What is longer ends in the stream below.
+        return answer.read(most)
+    except ValueError as error:
+        raise ProtocolError(f"the answer is not HTTP: {error}") from None
+
+
 class _Socket:
     """As much of a socket as ``http.client`` uses."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self.most: int | None = None
+        """The longest answer."""
 
     def sendall(self, data: bytes) -> None:
         self._transport.send(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return stream(self._transport)
+        return stream(self._transport, self.most)
 
     def close(self) -> None:
         self._transport.close()

@@ -17,9 +17,10 @@ import ssl
 from collections.abc import Sequence
 from importlib.util import find_spec
 from ipaddress import ip_address
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import ConnectionClosed, HandshakeError
+from .errors import ConnectionClosed, HandshakeError, ProtocolError
 from .errors import ConnectionError as EnclaveConnectionError
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Transport(Protocol):
     def export(self, label: bytes, context: bytes, length: int) -> bytes | None:
         """The TLS exporter (RFC 8446 §7.5), or ``None`` where the library has none."""
 
+    def limit(self, deadline: float | None) -> None:
+        """Nothing of it takes longer than to this moment (``time.monotonic``); ``None``: each wait has its timeout."""
+
     def close(self) -> None:
         """Ends the connection without another byte."""
 
@@ -65,29 +69,47 @@ def connect(
     """Connects and completes the handshake. Nothing of the peer is verified yet.
 
     ``server_name`` is sent as SNI unless it is an address; ``None`` sends none.
+    ``timeout`` is for all of that together, and afterwards for each wait.
     With ``authority`` the standard library verifies the chain and the name under it, and there is no exporter.
     """
+    deadline = monotonic() + timeout
     try:
         raw = socket.create_connection(address, timeout)
     except OSError as error:
         raise EnclaveConnectionError(f"cannot connect to {address[0]}:{address[1]}: {error}") from error
     try:
+        raw.settimeout(_left(deadline))
+        transport: _OpenSsl | _Standard
         if exporter and authority is None:
-            return _OpenSsl(raw, server_name, alpn)
-        return _Standard(raw, server_name, alpn, authority or _unverified())
+            transport = _OpenSsl(raw, server_name, alpn)
+        else:
+            transport = _Standard(raw, server_name, alpn, authority or _unverified())
+        transport.timeout = timeout
+        return transport
+    except TimeoutError as error:
+        raw.close()
+        raise HandshakeError(f"{address[0]}:{address[1]} {error}") from error
     except BaseException:
         raw.close()
         raise
 
 
-def stream(transport: Transport) -> io.BufferedReader:
-    """What is received, as a file."""
-    return io.BufferedReader(_Reader(transport))
+def _left(deadline: float) -> float:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError("did not answer in time")
+    return left
+
+
+def stream(transport: Transport, most: int | None = None) -> io.BufferedReader:
+    """What is received, as a file; :class:`ProtocolError` where it is longer than ``most`` bytes."""
+    return io.BufferedReader(_Reader(transport, most))
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, most: int | None) -> None:
         self._transport = transport
+        self._most = self._left = most
 
     def readable(self) -> bool:
         return True
@@ -95,6 +117,10 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer)
         data = self._transport.receive(len(view))
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise ProtocolError(f"the peer's answer is longer than {self._most} bytes")
         view[: len(data)] = data
         return len(data)
 
@@ -123,7 +149,21 @@ def _refused(error: Exception) -> HandshakeError:
     )
 
 
-class _Standard:
+class _Timed:
+    """How long the waits of a connection may be."""
+
+    _socket: socket.socket
+    timeout: float | None = None
+    _deadline: float | None = None
+
+    def limit(self, deadline: float | None) -> None:
+        self._deadline = deadline
+
+    def _before_waiting(self) -> None:
+        self._socket.settimeout(self.timeout if self._deadline is None else _left(self._deadline))
+
+
+class _Standard(_Timed):
     """The standard library's ``ssl``: no exporter."""
 
     def __init__(
@@ -141,12 +181,16 @@ class _Standard:
 
     def send(self, data: bytes) -> None:
         try:
-            self._socket.sendall(data)
+            rest = memoryview(data)
+            while rest:
+                self._before_waiting()
+                rest = rest[self._socket.send(rest) :]
         except OSError as error:
             raise ConnectionClosed(f"the connection broke: {error}") from error
 
     def receive(self, most: int) -> bytes:
         try:
+            self._before_waiting()
             return self._socket.recv(most)
         except OSError as error:
             raise ConnectionClosed(f"the connection broke: {error}") from error
@@ -168,7 +212,7 @@ def _standard_chain(connection: ssl.SSLSocket) -> list[bytes]:
     return [bytes(certificate.public_bytes(der)) for certificate in inner.get_unverified_chain() or ()]
 
 
-class _OpenSsl:
+class _OpenSsl(_Timed):
     """pyOpenSSL, over memory buffers, so that the socket keeps its timeout."""
 
     def __init__(self, raw: socket.socket, server_name: str | None, alpn: Sequence[str]) -> None:
@@ -177,6 +221,9 @@ class _OpenSsl:
 
         self._ssl = SSL
         self._socket = raw
+        self.timeout = raw.gettimeout()
+        if self.timeout is not None:
+            self.limit(monotonic() + self.timeout)
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.set_verify(SSL.VERIFY_NONE)
@@ -191,6 +238,7 @@ class _OpenSsl:
             self._flush()
         except (SSL.Error, OSError) as error:
             raise _refused(error) from error
+        self.limit(None)
         certificates = self._connection.get_peer_cert_chain(as_cryptography=True) or ()
         self.chain: Sequence[bytes] = [certificate.public_bytes(Encoding.DER) for certificate in certificates]
         self.protocol = self._connection.get_alpn_proto_negotiated().decode() or None
@@ -226,6 +274,7 @@ class _OpenSsl:
                 return step()
             except self._ssl.WantReadError:
                 self._flush()
+                self._before_waiting()
                 data = self._socket.recv(1 << 16)
                 if not data:
                     raise OSError("the peer ended the connection") from None
@@ -237,4 +286,5 @@ class _OpenSsl:
                 data = self._connection.bio_read(1 << 16)
             except self._ssl.WantReadError:
                 return
+            self._before_waiting()
             self._socket.sendall(data)
