@@ -169,6 +169,7 @@ export class Judgement {
       if (above.length === 0) throw new Error("the certificate of the enclave CA was not sent with the leaf");
       if (chain.length > MAX_CHAIN) throw new Error(`the chain is longer than ${MAX_CHAIN} certificates`);
       if (leaf.isAuthority()) throw new Error("the leaf is the certificate of an authority");
+      for (const certificate of [leaf, ...above]) requireUnderstood(certificate);
       let below = leaf;
       for (const [at, issuer] of above.entries()) {
         if (!below.isSignedBy(issuer)) throw new Error(`“${below.name}” is not signed by the next, “${issuer.name}”`);
@@ -257,6 +258,15 @@ export class Judgement {
     const message = "this machine is not on the policy's list: the enclave runs somewhere else";
     this.record("platform", ppids.includes(found), found, ppids.join(" or "), message);
   }
+}
+
+/** What a certificate demands or forbids is known here, and it does not forbid a server's chain (RFC 5280 §4.2). */
+function requireUnderstood(certificate: Certificate): void {
+  const name = `“${certificate.name}”`;
+  const critical = certificate.unknownCritical();
+  if (critical !== undefined) throw new Error(`${name} has the critical extension ${critical}, which is not understood`);
+  if (certificate.hasNameConstraints()) throw new Error(`${name} has name constraints, which are not judged here`);
+  if (!certificate.isForServers()) throw new Error(`${name} is not for servers (extKeyUsage)`);
 }
 
 function same(a: Buffer | undefined, b: Buffer | undefined): boolean {

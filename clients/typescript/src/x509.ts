@@ -16,8 +16,12 @@ const ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
 const KEY_USAGE = "2.5.29.15";
 const SUBJECT_ALT_NAME = "2.5.29.17";
 const BASIC_CONSTRAINTS = "2.5.29.19";
+const NAME_CONSTRAINTS = "2.5.29.30";
+const EXTENDED_KEY_USAGE = "2.5.29.37";
 /** Extensions that may be critical, because they are judged here or restrict what is not relied on. */
-const UNDERSTOOD = new Set([KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS, "2.5.29.37"]);
+const UNDERSTOOD = new Set([KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE]);
+const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+const ANY_PURPOSE = "2.5.29.37.0";
 
 /** An extension as it stands in a certificate. */
 export interface Extension {
@@ -141,6 +145,24 @@ export class Certificate {
   /** An extension that is critical and not understood here (RFC 5280 §4.2). */
   unknownCritical(): string | undefined {
     return this.extensions.find((extension) => extension.critical && !UNDERSTOOD.has(extension.oid))?.oid;
+  }
+
+  /**
+   * Whether it may stand in the chain of a server's certificate: servers are among its purposes, or, of an authority, among
+   * those it may sign for (RFC 5280 §4.2.1.12).
+   */
+  isForServers(): boolean {
+    const value = this.extension(EXTENDED_KEY_USAGE);
+    if (value === undefined) return true;
+    const list = DerReader.sequence(value, "extKeyUsage");
+    const purposes = new Set<string>();
+    while (!list.done) purposes.add(oid(list.expect(Tag.oid).content));
+    return purposes.has(SERVER_AUTH) || (this.isAuthority() && purposes.has(ANY_PURPOSE));
+  }
+
+  /** Whether it limits the names below it (RFC 5280 §4.2.1.10), which is not judged here. */
+  hasNameConstraints(): boolean {
+    return this.extension(NAME_CONSTRAINTS) !== undefined;
   }
 
   /** Whether a DNS name or an address is among its subject alternative names. */

@@ -25,6 +25,7 @@ import {
   sha256,
   spkiOf,
 } from "../support/pki.js";
+import { type Extension, oid, sequence, tlv } from "../support/der.js";
 import { Scene } from "../support/scene.js";
 
 const HOUR = 3_600_000;
@@ -83,6 +84,58 @@ test("every link of the chain is verified", () => {
   assert.deepEqual(chain(certificate(plain)), ["certificate-chain"]);
   assert.deepEqual(chain(certificate({ ...plain, extensions: authority, notAfter: NOW - 1000 })), ["certificate-chain"]);
   assert.deepEqual(chain(certificate({ ...plain, extensions: authority })), []);
+});
+
+const KEY_PURPOSES = "2.5.29.37";
+const SERVERS = oid("1.3.6.1.5.5.7.3.1");
+const CLIENTS = oid("1.3.6.1.5.5.7.3.2");
+const ANY = oid("2.5.29.37.0");
+const CONSTRAINTS = "2.5.29.30";
+/** Permits the name `localhost`, which the leaf is for. */
+const PERMITTING = sequence(tlv(0xa0, sequence(tlv(0x82, Buffer.from("localhost")))));
+
+/** What fails if the leaf, the enclave CA, or the operator's above it has these extensions too. */
+function withExtensions(extra: readonly Extension[], at: "leaf" | "enclave CA" | "operator"): string[] {
+  const scene = new Scene();
+  const [key, subject] = [keys(), "Operator CA"];
+  const more = (where: string): Extension[] => [...authority, ...(where === at ? extra : [])];
+  const enclave = { subject: CA_NAME, issuer: subject, key: scene.authority.key, signer: key };
+  const above = [
+    certificate({ ...enclave, extensions: more("enclave CA") }),
+    certificate({ subject, issuer: subject, key, signer: key, extensions: more("operator") }),
+  ];
+  const [leaf] = scene.chain(at === "leaf" ? { extra } : {}) as [Buffer];
+  return scene.failed({ tier: "certificate", chain: [leaf, ...above] });
+}
+
+test("a critical extension that is not understood is refused, wherever in the chain it stands", () => {
+  for (const at of ["leaf", "enclave CA", "operator"] as const) {
+    const unknown = { oid: "1.2.3.4", value: Buffer.of(5, 0) };
+    assert.deepEqual(withExtensions([unknown], at), [], at);
+    assert.deepEqual(withExtensions([{ ...unknown, critical: true }], at), ["certificate-chain"], at);
+  }
+});
+
+test("name constraints are not judged, and so refused", () => {
+  for (const at of ["leaf", "enclave CA", "operator"] as const) {
+    for (const critical of [true, false]) {
+      assert.deepEqual(withExtensions([{ oid: CONSTRAINTS, value: PERMITTING, critical }], at), ["certificate-chain"], at);
+    }
+  }
+});
+
+test("a certificate whose purposes are others than a server's is refused", () => {
+  for (const at of ["leaf", "enclave CA", "operator"] as const) {
+    const purposes = (...content: Buffer[]): string[] =>
+      withExtensions([{ oid: KEY_PURPOSES, value: sequence(...content) }], at);
+    assert.deepEqual(purposes(SERVERS), [], at);
+    assert.deepEqual(purposes(CLIENTS, SERVERS), [], at);
+    assert.deepEqual(purposes(CLIENTS), ["certificate-chain"], at);
+    assert.deepEqual(purposes(ANY), at === "leaf" ? ["certificate-chain"] : [], at);
+    assert.deepEqual(withExtensions([{ oid: KEY_PURPOSES, value: Buffer.of(5, 0) }], at), ["certificate-chain"], at);
+    const twice = { oid: KEY_PURPOSES, value: sequence(SERVERS) };
+    assert.notDeepEqual(withExtensions([twice, twice], at), [], at);
+  }
 });
 
 test("the leaf's validity may be missed by five minutes and no more", () => {
