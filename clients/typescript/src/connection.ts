@@ -9,7 +9,7 @@ import { type Collateral, collateralOf } from "./collateral.js";
 import type { CollateralCache } from "./collateral-cache.js";
 import { Unverified } from "./danger.js";
 import { ConnectionError, EnclaveError, VerificationError } from "./errors.js";
-import { FramedConnection } from "./framed.js";
+import { FramedConnection, MAX_EVIDENCE } from "./framed.js";
 import { exchange } from "./http-exchange.js";
 import { type Json, JsonError, parseJson } from "./json.js";
 import { type LeafCertificate, parseLeafCertificate } from "./leaf-certificate.js";
@@ -101,7 +101,7 @@ export async function openFramed(address: Address, options: ConnectOptions): Pro
     const { socket, nonce } = await handshake(address, nameOf(address, options), "enclave-os/1", options.tier, guard);
     const framed = new FramedConnection(socket);
     const attest: Attest = async (request) => {
-      const { status: _, ...answer } = await framed.request({ attest: request });
+      const { status: _, ...answer } = await framed.request({ attest: request }, MAX_EVIDENCE);
       return answer as Json;
     };
     return { framed, verdict: await verify(socket, nonce, address, options, attest, guard) };

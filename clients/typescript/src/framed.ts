@@ -5,11 +5,15 @@ import type { TLSSocket } from "node:tls";
 import { ConnectionError, RefusedError } from "./errors.js";
 
 const MAX_FRAME = 64 * 1024 * 1024;
+/** The largest answer that is taken from a peer which has not been judged yet. */
+export const MAX_EVIDENCE = 256 * 1024;
 /** The code of an answer after which a connection is over: what it was verified for has changed. */
 const STALE = "attestation-stale";
 
 /** An answer that a client waits for. */
 interface Waiting {
+  /** How many bytes it may have. */
+  readonly most: number;
   readonly resolve: (answer: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -34,8 +38,8 @@ export class FramedConnection {
     return this.#ended === undefined;
   }
 
-  /** Sends any frame and gives its answer. */
-  send(frame: unknown): Promise<unknown> {
+  /** Sends any frame and gives its answer, of at most so many bytes. */
+  send(frame: unknown, most = MAX_FRAME): Promise<unknown> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const json = Buffer.from(JSON.stringify(frame));
     if (json.length > MAX_FRAME) {
@@ -44,14 +48,14 @@ export class FramedConnection {
     const length = Buffer.alloc(4);
     length.writeUInt32BE(json.length);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject });
+      this.#waiting.push({ most, resolve, reject });
       this.#socket.write(Buffer.concat([length, json]));
     });
   }
 
   /** Sends an envelope, such as `{ wasm_list: {} }`; throws {@link RefusedError} if the answer is an error. */
-  async request(envelope: object): Promise<Record<string, unknown>> {
-    const answer = await this.send(envelope);
+  async request(envelope: object, most = MAX_FRAME): Promise<Record<string, unknown>> {
+    const answer = await this.send(envelope, most);
     if (typeof answer !== "object" || answer === null || Array.isArray(answer)) {
       throw new ConnectionError("the server's answer is not an object");
     }
@@ -73,7 +77,12 @@ export class FramedConnection {
     this.#size += chunk.length;
     while (this.#size >= 4 && this.#ended === undefined) {
       const length = this.#peekLength();
-      if (length === 0 || length > MAX_FRAME) {
+      const [next] = this.#waiting;
+      if (next === undefined) {
+        this.#end(new ConnectionError("the server sent an answer that nobody asked for"));
+        return;
+      }
+      if (length === 0 || length > next.most) {
         this.#end(new ConnectionError(`the server sent a frame of ${length} bytes`));
         return;
       }
@@ -97,10 +106,7 @@ export class FramedConnection {
 
   #deliver(json: Buffer): void {
     const waiting = this.#waiting.shift();
-    if (waiting === undefined) {
-      this.#end(new ConnectionError("the server sent an answer that nobody asked for"));
-      return;
-    }
+    if (waiting === undefined) return;
     try {
       waiting.resolve(JSON.parse(json.toString("utf8")));
     } catch (cause) {

@@ -30,6 +30,8 @@ export interface ServerOptions {
   readonly withoutCollateral?: boolean;
   /** Ends the connection in place of the n-th answer. */
   readonly hangUpAt?: number;
+  /** Adds so many bytes to the answer of `attest`. */
+  readonly attestPadding?: number;
   readonly configurationRoot?: Buffer;
   /** The manifest, or that for the name which the handshake asked for. */
   readonly manifest?: object | ((serverName: string | undefined) => object);
@@ -37,6 +39,8 @@ export interface ServerOptions {
   readonly proofs?: Readonly<Record<string, object>>;
   /** The certificate is of this app alone. */
   readonly app?: LeafOptions["app"];
+  /** What the certificate is for. */
+  readonly names?: readonly string[];
 }
 
 /** The frames and requests that arrived, in order. */
@@ -117,12 +121,13 @@ export class TestServer {
     const notBefore = NOW - 60_000;
     const data =
       nonce === undefined ? certificateReportData(spki, notBefore) : challengeReportData(spki, this.#nonce(nonce));
-    const { configurationRoot, app } = this.#options;
+    const { configurationRoot, names, app } = this.#options;
     const quote = this.platform.quote(data);
     return this.authority.leaf(this.#key, {
       quote,
       notBefore,
       ...(configurationRoot && { configurationRoot }),
+      ...(names && { names }),
       ...(app && { app }),
     });
   }
@@ -178,8 +183,8 @@ export class TestServer {
   }
 
   #attest(asked: string, socket: TLSSocket): { code: string; message: string } | object {
-    const { refuseAttest, exporter, withoutCollateral } = this.#options;
-    if (refuseAttest !== undefined) return { code: refuseAttest, message: "not now" };
+    const { refuseAttest, exporter, withoutCollateral, attestPadding } = this.#options;
+    if (refuseAttest !== undefined) return { code: refuseAttest, message: `not now: ${refuseAttest}` };
     const nonce = this.#nonce(Buffer.from(asked, "base64url"));
     const own = socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.from(asked, "base64url"));
     const spki = spkiOf(this.#options.quotedKey ?? this.#key);
@@ -188,6 +193,7 @@ export class TestServer {
       quote: quote.toString("base64"),
       ...(withoutCollateral !== true && { collateral: collateralJson(this.platform.collateral) }),
       issued: "2026-11-21T17:00:00Z",
+      ...(attestPadding !== undefined && { padding: "x".repeat(attestPadding) }),
     };
   }
 }
