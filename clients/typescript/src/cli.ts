@@ -7,7 +7,8 @@ import { toHex } from "./bytes.js";
 import { parseCollateral } from "./collateral.js";
 import { openFramed, parseAddress } from "./connection.js";
 import { EnclaveError, VerificationError } from "./errors.js";
-import { type Tier, TIERS, parsePolicy } from "./policy.js";
+import { PolicyError, type Tier, TIERS, parsePolicy } from "./policy.js";
+import { printable } from "./printable.js";
 import { toRfc3339 } from "./time.js";
 import type { Verdict } from "./verdict.js";
 import { judge } from "./verifier.js";
@@ -54,10 +55,13 @@ export async function run(argv: readonly string[], output: Output): Promise<numb
       return 0;
     }
     const verdict = await verdictOf(parsed);
-    output.log(parsed.json ? JSON.stringify(verdict, undefined, 2) : report(verdict));
+    // In JSON the escapes read back as what they stand for.
+    output.log(parsed.json ? printable(JSON.stringify(verdict, undefined, 2), "\n") : report(verdict));
     return verdict.accepted ? 0 : 1;
   } catch (error) {
-    output.error(`${(error as Error).message}${error instanceof UsageError ? `\n\n${USAGE}` : ""}`);
+    // What is wrong with a policy is told in lines of it, and it is the caller's own.
+    const message = printable((error as Error).message, error instanceof PolicyError ? "\t\n" : "");
+    output.error(`${message}${error instanceof UsageError ? `\n\n${USAGE}` : ""}`);
     return 2;
   }
 }
@@ -130,7 +134,7 @@ async function verdictOf(parsed: Arguments): Promise<Verdict> {
 function report(verdict: Verdict): string {
   const lines = [verdict.accepted ? "ACCEPTED: the policy holds" : "REFUSED: the policy does not hold"];
   const line = (what: string, value: string | undefined): void => {
-    if (value !== undefined) lines.push(`  ${what.padEnd(14)} ${value}`);
+    if (value !== undefined) lines.push(`  ${what.padEnd(14)} ${printable(value)}`);
   };
   const { enclave, tcb } = verdict;
   line("signed by", tcb && `root ${tcb.root}`);
@@ -140,6 +144,6 @@ function report(verdict: Verdict): string {
   for (const app of verdict.apps) line("app", `${app.name} at ${app.routePrefix}, code ${toHex(app.codeHash)}`);
   line("configuration", verdict.configurationRoot && toHex(verdict.configurationRoot));
   line("freshness", `tier ${verdict.tier ?? "none"}${verdict.notBefore === undefined ? "" : `, certificate of ${toRfc3339(verdict.notBefore)}`}`);
-  for (const { check, message } of verdict.failed) lines.push(`  FAILED ${check}: ${message}`);
+  for (const { check, message } of verdict.failed) lines.push(`  FAILED ${check}: ${printable(message ?? "")}`);
   return lines.join("\n");
 }

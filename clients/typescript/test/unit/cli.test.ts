@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 
 import { run } from "../../src/cli.js";
+import { printable } from "../../src/printable.js";
 import { TestPlatform, policyText } from "../support/pki.js";
 import { TestServer } from "../support/server.js";
 
@@ -64,4 +65,32 @@ test("an evidence document is judged without a connection", async (context) => {
   const { status, out } = await cli("verify", "--evidence", document, "--policy", policy);
   assert.equal(status, 1);
   assert.match(out, /FAILED evidence-format: evidence has no format/);
+});
+
+test("what a peer says cannot steer a terminal", async (context) => {
+  const hostile = "\u001b[2J\r\nACCEPTED\u0007\u007f\u009b\u2028\u202eevil\u2066\u2069\u00fc";
+  const shown = "\\u001b[2J\\u000d\\u000aACCEPTED\\u0007\\u007f\\u009b\\u2028\\u202eevil\\u2066\\u2069\u00fc";
+  assert.equal(printable(hostile), shown);
+  assert.equal(printable("a\nb\tc\r", "\n\t"), "a\nb\tc\\u000d");
+  const server = await TestServer.start({ refuseAttest: hostile });
+  context.after(() => server.stop());
+  const policy = await file(context, "policy.toml", policyText(server.platform, "", "channel"));
+  const refused = await cli("verify", server.address, "--policy", policy);
+  assert.equal(refused.status, 2);
+  assert.ok(refused.err.includes(shown), refused.err);
+  assert.equal(printable(refused.err), refused.err);
+
+  const named = await TestServer.start({ names: [hostile] });
+  context.after(() => named.stop());
+  const own = await file(context, "policy.toml", policyText(named.platform, "", "channel"));
+  const asked = ["verify", named.address, "--policy", own, "--server-name", "other.example"];
+  for (const more of [[], ["--json"]]) {
+    const report = await cli(...asked, ...more);
+    assert.equal(report.status, 1);
+    assert.match(report.out, /server-name/);
+    assert.equal(printable(report.out, "\n"), report.out);
+  }
+  const document = await file(context, "evidence.json", JSON.stringify({ [hostile]: 1 }));
+  const offline = await cli("verify", "--evidence", document, "--policy", own);
+  assert.equal(printable(offline.out, "\n"), offline.out);
 });
