@@ -180,13 +180,14 @@ func (j *judgement) appRoot() (configuration.Hash, bool) {
 
 // setting is the value hash of a leaf that belongs to this certificate.
 func (j *judgement) setting(name string) (configuration.Hash, bool) {
-	if m := j.context.Manifest; m != nil {
-		own := name
+	if m := j.context.Manifest; m != nil && j.belongs(m) {
+		own, shown := name, true
 		if m.Root != j.leaf.ConfigurationRoot {
-			// The app's own manifest names its settings without `app.<name>.`.
-			own = strings.TrimPrefix(name, "app."+j.leaf.Apps[0].Name+".")
+			// The app's own manifest names its settings without `app.<name>.`. Only a certificate of one app
+			// has such a manifest, so there is an app.
+			own, shown = strings.CutPrefix(name, "app."+j.leaf.Apps[0].Name+".")
 		}
-		if setting := m.Leaf(own); setting != nil && j.belongs(m) && (own != name || m.Root == j.leaf.ConfigurationRoot) {
+		if setting := m.Leaf(own); shown && setting != nil {
 			return setting.ValueHash, true
 		}
 	}

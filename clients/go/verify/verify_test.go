@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"enclaveos/client-go/configuration"
 	"enclaveos/client-go/dcap"
 	"enclaveos/client-go/internal/fixture"
 	"enclaveos/client-go/leaf"
@@ -305,6 +306,17 @@ func TestManifestOfAnotherConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if failed := verify.JudgeDocument(p, text, verify.Context{}, s.now).Failed(); !slices.Equal(failed, []verify.CheckID{"configuration"}) {
+		t.Error(failed)
+	}
+}
+
+// A certificate without apps is a common one, and anybody can hand over a manifest.
+func TestManifestOfAnotherConfigurationAndNoApps(t *testing.T) {
+	s := newStage(t)
+	s.enclave.Apps, s.enclave.Root = nil, [32]byte{9}
+	s.context.Manifest = &configuration.Manifest{Root: fixture.EmptyRoot()}
+	s.more += "[configuration.leaves]\n\"core.version\" = " + hexes([32]byte{})
+	if failed := s.judge().Failed(); !slices.Equal(failed, []verify.CheckID{"configuration"}) {
 		t.Error(failed)
 	}
 }
