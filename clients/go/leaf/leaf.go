@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// maxAppName is the longest name of an app in bytes.
+const maxAppName = 63
+
 // Hash is SHA-256 of something.
 type Hash = [sha256.Size]byte
 
@@ -201,6 +204,9 @@ func (e *extensions) apps() []App {
 		if name == "" || i > 0 && names[i-1] >= name {
 			e.fail(malformed(oidNames, "names in order, each once"))
 		}
+		if len(name) > maxAppName {
+			e.fail(malformed(oidNames, fmt.Sprintf("names of at most %d bytes", maxAppName)))
+		}
 		apps[i] = App{Name: name, RoutePrefix: prefixes[i], CodeHash: Hash(hashes[32*i:])}
 	}
 	return apps
@@ -226,7 +232,8 @@ func isKeySource(text string) bool {
 	return len(id) == 16 && strings.Trim(id, "0123456789abcdef") == ""
 }
 
-// workloadsHash is SHA-256 over `u16 BE name length ‖ name ‖ code hash` of every app, in name order.
+// workloadsHash is SHA-256 over `u16 BE name length ‖ name ‖ code hash` of every app, in name order. The
+// length fits: no name is longer than maxAppName.
 func workloadsHash(apps []App) Hash {
 	var text bytes.Buffer
 	for _, app := range apps {

@@ -94,6 +94,18 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
+// The length of a name is hashed in 16 bits, so two lists of apps could have one hash if names were longer.
+func TestNamesHaveALimit(t *testing.T) {
+	enclave := fixture.NewEnclave(t, fixture.NewPKI(t, "Test Root"))
+	for length, accepted := range map[int]bool{63: true, 64: false, 65536: false} {
+		enclave.Apps = []string{strings.Repeat("a", length)}
+		_, err := leaf.Parse(enclave.Certificate("", fixture.Now, nil).X509.Raw)
+		if (err == nil) != accepted || err != nil && !strings.Contains(err.Error(), "at most 63 bytes") {
+			t.Errorf("%d: %v", length, err)
+		}
+	}
+}
+
 // python: h=lambda b: hashlib.sha512(hashlib.sha256(b"spki").digest()+b).hexdigest()
 func TestReportData(t *testing.T) {
 	c := &x509.Certificate{RawSubjectPublicKeyInfo: []byte("spki"), NotBefore: time.Unix(1795180440, 0).In(time.FixedZone("east", 3600))}
