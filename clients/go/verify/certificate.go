@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -122,9 +123,10 @@ func (j *judgement) issued(below, issuer *x509.Certificate) error {
 }
 
 // named says whether the certificate lists exactly this name or address; there are no wildcards here.
+// An IPv4 address and the IPv6 address it maps to are two addresses.
 func named(c *x509.Certificate, name string) bool {
-	if address := net.ParseIP(name); address != nil {
-		return slices.ContainsFunc(c.IPAddresses, address.Equal)
+	if address, err := netip.ParseAddr(name); err == nil && address.Zone() == "" {
+		return slices.ContainsFunc(c.IPAddresses, func(listed net.IP) bool { return bytes.Equal(listed, address.AsSlice()) })
 	}
 	return slices.ContainsFunc(c.DNSNames, func(listed string) bool { return strings.EqualFold(listed, name) })
 }
@@ -132,7 +134,9 @@ func named(c *x509.Certificate, name string) bool {
 func names(c *x509.Certificate) string {
 	all := append([]string{}, c.DNSNames...)
 	for _, ip := range c.IPAddresses {
-		all = append(all, ip.String())
+		// Not net.IP's own text, which is one for both.
+		address, _ := netip.AddrFromSlice(ip)
+		all = append(all, address.String())
 	}
 	return fmt.Sprint(all)
 }

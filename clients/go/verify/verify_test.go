@@ -93,6 +93,7 @@ func TestChecks(t *testing.T) {
 		"from the future":                 {func(s *stage) { s.now = s.made.Add(-6 * time.Minute) }, []verify.CheckID{"certificate-time", "age"}},
 		"clocks differ":                   {func(s *stage) { s.now = s.made.Add(-4 * time.Minute) }, nil},
 		"another name":                    {func(s *stage) { s.name = "other.example" }, []verify.CheckID{"server-name"}},
+		"mapped address":                  {func(s *stage) { s.name = "::ffff:127.0.0.1" }, []verify.CheckID{"server-name"}},
 		"another address":                 {func(s *stage) { s.name = "127.0.0.2" }, []verify.CheckID{"server-name"}},
 		"no quote":                        {func(s *stage) { s.bind = nil }, []verify.CheckID{"quote-format"}},
 		"another root":                    {func(s *stage) { s.enclave.PKI = fixture.NewPKI(s.t, "Other Root"); s.another() }, []verify.CheckID{"root"}},
