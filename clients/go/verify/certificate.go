@@ -91,21 +91,27 @@ func (j *judgement) links(ders [][]byte) error {
 			return fmt.Errorf("%s: it names itself as its issuer, and did not sign itself: %w", last.Subject, err)
 		}
 	}
-	return nil
+	return constrained(j.chain)
 }
 
 // signsData says whether a leaf is one that a TLS server may use.
 func signsData(c *x509.Certificate) error {
-	server := len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 	switch {
 	case c.IsCA:
 		return errors.New("the first certificate is one of an authority")
-	case !server:
+	case !serves(c, x509.ExtKeyUsageServerAuth):
 		return errors.New("the first certificate is not one of a server (extendedKeyUsage)")
 	case len(c.UnhandledCriticalExtensions) > 0:
 		return fmt.Errorf("the first certificate has the unknown critical extension %s", c.UnhandledCriticalExtensions[0])
 	}
 	return nil
+}
+
+// serves says whether one of these is among the purposes of a certificate, which may leave them open (RFC
+// 5280 §4.2.1.12). Those of an authority bind what it issues.
+func serves(c *x509.Certificate, purposes ...x509.ExtKeyUsage) bool {
+	return extension(c, oidPurposes) == nil ||
+		slices.ContainsFunc(purposes, func(one x509.ExtKeyUsage) bool { return slices.Contains(c.ExtKeyUsage, one) })
 }
 
 func (j *judgement) issued(below, issuer *x509.Certificate) error {
@@ -116,6 +122,8 @@ func (j *judgement) issued(below, issuer *x509.Certificate) error {
 		return fmt.Errorf("it was not issued by %s, which stands above it", issuer.Subject)
 	case j.now.Before(issuer.NotBefore) || j.now.After(issuer.NotAfter):
 		return fmt.Errorf("its issuer %s is valid %s, and it is %s", issuer.Subject, span(issuer), stamp(j.now))
+	case !serves(issuer, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageAny):
+		return fmt.Errorf("its issuer %s may not vouch for servers (extendedKeyUsage)", issuer.Subject)
 	case len(issuer.UnhandledCriticalExtensions) > 0:
 		return fmt.Errorf("its issuer %s has the unknown critical extension %s", issuer.Subject, issuer.UnhandledCriticalExtensions[0])
 	}
