@@ -24,6 +24,9 @@ type attested struct {
 // maxAttested bounds the answer to `attest`: a quote and collateral in base64 and JSON.
 const maxAttested = 256 << 10
 
+// maxHead bounds what comes with the body of an HTTP answer: the head, and what frames the chunks.
+const maxHead = 64 << 10
+
 // attestFramed asks over framed JSON.
 func attestFramed(conn *tls.Conn, nonce [32]byte) (*attested, error) {
 	request, err := json.Marshal(map[string]any{"attest": attestRequest(nonce)})
@@ -103,18 +106,23 @@ func exchange(conn net.Conn, host, method, path string, body []byte, limit int64
 	if err := request.Write(conn); err != nil {
 		return nil, err
 	}
-	reader := bufio.NewReader(conn)
+	tooLong := &ProtocolError{Reason: fmt.Sprintf("an answer of more than %d bytes", limit)}
+	bounded := &io.LimitedReader{R: conn, N: limit + maxHead}
+	reader := bufio.NewReader(bounded)
 	response, err := http.ReadResponse(reader, request)
+	if err != nil && bounded.N == 0 {
+		return nil, tooLong
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if int64(len(answer)) > limit || err != nil && bounded.N == 0 {
+		return nil, tooLong
+	}
 	if err != nil {
 		return nil, err
-	}
-	if int64(len(answer)) > limit {
-		return nil, &ProtocolError{Reason: fmt.Sprintf("an answer of more than %d bytes", limit)}
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, refusalOf(response.StatusCode, answer)
