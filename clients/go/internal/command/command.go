@@ -69,7 +69,8 @@ func offline(arguments *arguments, out *printer) int {
 	verdict := verify.JudgeDocument(arguments.config.Policy, text, known, time.Now())
 	out.verdict(verdict)
 	if !verdict.Accepted {
-		fmt.Fprintf(out.stderr, "error: refused\n%s\n", verdict.Explain())
+		fmt.Fprintln(out.stderr, "error: refused")
+		out.explain(verdict)
 		return exitUnverified
 	}
 	return exitDone

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"enclaveos/client-go/enclaveos"
 	"enclaveos/client-go/internal/fixture"
+	"enclaveos/client-go/verify"
 )
 
 // run runs the command against a server whose certificates are of now.
@@ -94,6 +96,39 @@ func TestAScriptFailsWithItsFirstFailure(t *testing.T) {
 	}
 	if code, _, _ := run(t, s, s.Policy(""), "not json\n"); code != exitUsage {
 		t.Error(code)
+	}
+}
+
+// A server says what it likes, and a terminal does what it is told.
+func TestATerminalIsToldNothingByTheServer(t *testing.T) {
+	bad := "\x1b[2K\x7f\u009b\u202e\u2066"
+	s := serve(t)
+	reply := "{\"message\":\"" + bad[len("\x1b"):] + "\"}"
+	s.Reply = func(request []byte) []byte {
+		if string(request) == "1" {
+			return []byte("\rVerified\n" + bad + "\xff")
+		}
+		return []byte(reply)
+	}
+	code, out, told := run(t, s, s.Policy(""), "1\n2\n")
+	for _, want := range []string{"\\u000dVerified\\u000a\\u001b[2K\\u007f\\u009b\\u202e\\u2066\\xff\n", "{\n  \"message\": \"[2K\\u007f\\u009b\\u202e\\u2066\"\n}\n"} {
+		if code != exitDone || !strings.Contains(out, want) {
+			t.Errorf("%d\n%q\n%s", code, out, told)
+		}
+	}
+	if _, out, _ = run(t, s, s.Policy(""), "2\n", "--json"); !strings.HasSuffix(out, reply+"\n") {
+		t.Errorf("%q", out)
+	}
+	var written bytes.Buffer
+	p := &printer{stdout: &written, stderr: &written}
+	v := &verify.Verdict{
+		TCB:    &verify.TCB{Advisories: []string{bad}},
+		Checks: []verify.Check{{ID: verify.CheckRoot, Message: "of\nVerified " + bad}},
+	}
+	p.failure(&enclaveos.VerificationError{Verdict: v, Cause: &enclaveos.RefusedError{Code: "x", Message: "no\nVerified " + bad}})
+	p.failure(&enclaveos.ConnectionError{Err: &enclaveos.RefusedError{Message: "no\nVerified " + bad}})
+	if text := written.String(); strings.ContainsAny(text, bad[:1]+"\x7f\u009b\u202e\u2066") || strings.Contains(text, "\nVerified") || !strings.Contains(text, "root: of\\u000aVerified \\u001b") {
+		t.Errorf("%q", text)
 	}
 }
 

@@ -24,15 +24,15 @@ func (p *printer) verdict(v *verify.Verdict) {
 		return
 	}
 	if p.json {
-		line, err := json.Marshal(v)
+		text, err := json.Marshal(v)
 		if err != nil {
-			line, _ = json.Marshal(map[string]string{"status": "error", "message": err.Error()})
+			text, _ = json.Marshal(map[string]string{"status": "error", "message": err.Error()})
 		}
-		fmt.Fprintf(p.stdout, "%s\n", line)
+		fmt.Fprintln(p.stdout, line(string(text)))
 		return
 	}
 	row := func(what, format string, arguments ...any) {
-		fmt.Fprintf(p.stderr, "%-14s %s\n", what, fmt.Sprintf(format, arguments...))
+		fmt.Fprintf(p.stderr, "%-14s %s\n", what, line(fmt.Sprintf(format, arguments...)))
 	}
 	tier := ""
 	if v.Tier != nil {
@@ -72,22 +72,39 @@ func (p *printer) verdict(v *verify.Verdict) {
 func (p *printer) failure(err error) int {
 	if refused := (*enclaveos.VerificationError)(nil); errors.As(err, &refused) {
 		p.verdict(refused.Verdict)
-		fmt.Fprintf(p.stderr, "error: not verified, no command was sent\n%s\n", refused.Verdict.Explain())
+		fmt.Fprintln(p.stderr, "error: not verified, no command was sent")
+		p.explain(refused.Verdict)
 		if refused.Cause != nil {
-			fmt.Fprintf(p.stderr, "the server says: %s\n", refused.Cause)
+			fmt.Fprintln(p.stderr, "the server says:", line(refused.Cause.Error()))
 		}
 		return exitUnverified
 	}
-	fmt.Fprintln(p.stderr, "error:", err)
+	p.error(err)
 	return exitConnection
 }
 
-// answer prints a reply: as it came for programs, indented for people.
-func (p *printer) answer(reply []byte) {
-	var shown bytes.Buffer
-	if p.json || json.Indent(&shown, reply, "", "  ") != nil {
-		shown.Reset()
-		shown.Write(reply)
+// explain prints why a verdict is a refusal, a line for each failed check.
+func (p *printer) explain(v *verify.Verdict) {
+	for _, check := range v.Checks {
+		if !check.Passed {
+			fmt.Fprintf(p.stderr, "%s: %s\n", check.ID, line(check.Message))
+		}
 	}
-	fmt.Fprintf(p.stdout, "%s\n", shown.Bytes())
+}
+
+// error prints an error, which may quote the server.
+func (p *printer) error(err error) { fmt.Fprintln(p.stderr, "error:", line(err.Error())) }
+
+// answer prints a reply: as it came for programs, indented and escaped for people.
+func (p *printer) answer(reply []byte) {
+	if p.json {
+		fmt.Fprintf(p.stdout, "%s\n", reply)
+		return
+	}
+	var shown bytes.Buffer
+	if json.Indent(&shown, reply, "", "  ") != nil {
+		fmt.Fprintln(p.stdout, line(string(reply)))
+		return
+	}
+	fmt.Fprintln(p.stdout, lines(shown.String()))
 }

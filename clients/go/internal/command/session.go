@@ -60,7 +60,7 @@ func session(ctx context.Context, conn *enclaveos.Conn, stdin io.Reader, out *pr
 		}
 		reply, err := conn.Exchange(ctx, line)
 		if err != nil {
-			fmt.Fprintln(out.stderr, "error:", err)
+			out.error(err)
 			return exitConnection
 		}
 		out.answer(reply)
