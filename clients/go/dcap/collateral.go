@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"enclaveos/client-go/internal/strict"
 )
@@ -54,6 +55,18 @@ func CollateralOf(value any) (*Collateral, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Issued is when the TCB info says it was issued; the zero time if it does not say. It is as good as the
+// collateral: nothing is verified here.
+func (c *Collateral) Issued() time.Time {
+	var info struct {
+		IssueDate time.Time `json:"issueDate"`
+	}
+	if json.Unmarshal([]byte(c.TCBInfo), &info) != nil {
+		return time.Time{}
+	}
+	return info.IssueDate
 }
 
 // MarshalJSON writes the document.

@@ -32,10 +32,20 @@ func (c *cache) put(quote []byte, collateral *dcap.Collateral) {
 	}
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.kept == nil || len(c.kept) >= maxCached {
+	kept := c.kept[platform]
+	if c.kept == nil || kept == nil && len(c.kept) >= maxCached {
 		c.kept = map[[32]byte]*dcap.Collateral{}
 	}
-	c.kept[platform] = collateral
+	c.kept[platform] = newer(kept, collateral)
+}
+
+// newer is what was told, unless what is kept was issued after it: an enclave's host must not bring back
+// what Intel said before it knew better. Either may be nil.
+func newer(kept, told *dcap.Collateral) *dcap.Collateral {
+	if told == nil || kept != nil && told.Issued().Before(kept.Issued()) {
+		return kept
+	}
+	return told
 }
 
 func platformOf(quote []byte) (platform [32]byte, ok bool) {

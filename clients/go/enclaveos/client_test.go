@@ -219,6 +219,77 @@ func TestExpiredCollateralIsAskedForAgain(t *testing.T) {
 	}
 }
 
+const outOfDate = "[tcb]\nstatuses = [\"UpToDate\", { status = \"OutOfDate\", until = \"2027-01-01T00:00:00Z\" }]\n"
+
+// say has the authority say something from a day on.
+func say(s *fixture.Server, status string, day int) {
+	s.PKI.TCBStatus, s.PKI.Issued = status, fixture.Now.AddDate(0, 0, day)
+}
+
+func status(t *testing.T, c *enclaveos.Client) string {
+	t.Helper()
+	conn, err := c.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.Verdict().TCB.Status
+}
+
+func TestOlderCollateralReplacesNone(t *testing.T) {
+	s := serve(t)
+	c := client(t, s, policy.Channel, outOfDate)
+	for _, step := range []struct {
+		says string
+		day  int
+		want string
+	}{{"OutOfDate", -5, "OutOfDate"}, {"UpToDate", -6, "OutOfDate"}, {"UpToDate", -5, "UpToDate"}, {"OutOfDate", -4, "OutOfDate"}, {"UpToDate", -5, "OutOfDate"}} {
+		say(s, step.says, step.day)
+		if got := status(t, c); got != step.want {
+			t.Errorf("%+v: %s", step, got)
+		}
+	}
+}
+
+// Not even when what is kept has expired.
+func TestOlderCollateralReplacesNoneThatExpired(t *testing.T) {
+	s := serve(t)
+	now := fixture.Now.Add(time.Minute)
+	s.PKI.NextUpdate = fixture.Now.Add(time.Hour)
+	c := client(t, s, policy.Challenge, outOfDate, func(c *enclaveos.Config) { c.Now = func() time.Time { return now } })
+	say(s, "OutOfDate", -5)
+	status(t, c)
+	now, s.PKI.NextUpdate = fixture.Now.Add(2*time.Hour), fixture.Now.AddDate(0, 0, 20)
+	say(s, "UpToDate", -6)
+	refused0(t, c, verify.CheckQuote)
+	say(s, "UpToDate", -5)
+	if got := status(t, c); got != "UpToDate" {
+		t.Error(got)
+	}
+}
+
+func TestCollateralOfTheCallerIsNeverReplaced(t *testing.T) {
+	for _, tier := range []policy.Tier{policy.Challenge, policy.Channel} {
+		s := serve(t)
+		say(s, "OutOfDate", -5)
+		given := s.PKI.Collateral()
+		say(s, "UpToDate", -1)
+		now := fixture.Now.Add(time.Minute)
+		c := client(t, s, tier, outOfDate, func(c *enclaveos.Config) {
+			c.Collateral, c.Now = given, func() time.Time { return now }
+		})
+		for range 2 {
+			if got := status(t, c); got != "OutOfDate" {
+				t.Error(got)
+			}
+		}
+		// The caller's has expired; the server's has not.
+		now, s.PKI.NextUpdate = fixture.Now.AddDate(0, 0, 21), fixture.Now.AddDate(0, 0, 30)
+		s.At = now
+		refused0(t, c, verify.CheckQuote)
+	}
+}
+
 func TestSettingsAreFetched(t *testing.T) {
 	s := serve(t)
 	s.Manifest = `{"version":1,"root":"` + hexOf(fixture.EmptyRoot()) + `","leaves":[]}`

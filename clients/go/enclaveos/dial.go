@@ -92,7 +92,7 @@ func (c *Client) verified(ctx context.Context, conn *tls.Conn, p protocol, nonce
 		if err := s.ask(conn, p); err != nil {
 			return nil, c.broken(err)
 		}
-		s.known.Collateral = s.answer.collateral
+		s.collect()
 		verdict = s.judge()
 	}
 	if c.lacksSettings(verdict, s.certificate.Chain) {
@@ -104,7 +104,9 @@ func (c *Client) verified(ctx context.Context, conn *tls.Conn, p protocol, nonce
 	if !holds(verdict) {
 		return nil, &VerificationError{Verdict: verdict, Cause: s.refusal}
 	}
-	c.cache.put(s.quote(), s.known.Collateral)
+	if c.config.Collateral == nil {
+		c.cache.put(s.quote(), s.known.Collateral)
+	}
 	return verdict, nil
 }
 
@@ -130,16 +132,17 @@ func (s *showing) ask(conn *tls.Conn, p protocol) error {
 	return err
 }
 
-// collect takes collateral from the caller, else from the enclave's answer, else from an earlier
-// connection.
+// collect takes collateral from the caller, else from the enclave's answer or an earlier connection,
+// whichever was issued later.
 func (s *showing) collect() {
 	c := s.client
 	s.known = verify.Context{Collateral: c.config.Collateral, Manifest: c.config.Manifest}
-	if s.known.Collateral == nil && s.answer != nil {
-		s.known.Collateral = s.answer.collateral
+	if s.known.Collateral != nil {
+		return
 	}
-	if s.known.Collateral == nil {
-		s.known.Collateral = c.cache.get(s.quote())
+	s.known.Collateral = c.cache.get(s.quote())
+	if s.answer != nil {
+		s.known.Collateral = newer(s.known.Collateral, s.answer.collateral)
 	}
 }
 
