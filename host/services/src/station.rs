@@ -2,7 +2,9 @@
 //!
 //! A station owns the host's ends of the thread's channel, an epoll instance and the sockets of the thread's
 //! connections. It runs only while its thread is outside the enclave ([`Station::turn`]), so it never races
-//! with the enclave for the channel and needs no thread of its own.
+//! with the enclave for the channel and needs no thread of its own. What may take long is done elsewhere and
+//! announced by the doorbell: names are resolved by the host's resolver, and questions to the quoting enclave
+//! are answered by a thread that the first of them starts.
 //!
 //! One turn: take every frame that the enclave sent and act on it; push what is owed to the enclave; receive
 //! from readable sockets straight into the ring, one portion per connection in turn, until the ring is full or
@@ -16,6 +18,7 @@
 //! does not fit into the ring and the enclave's credit. Sockets are watched for edges, so one that may not be
 //! read now costs nothing. No connection is accepted that the enclave has not asked for, and none while the
 //! process is out of descriptors. Replies that the ring does not take stop the station from taking requests.
+//! Few questions wait for the quoting enclave; one more is answered `Busy`.
 
 mod accept;
 mod connection;
@@ -25,6 +28,7 @@ mod error;
 mod feed;
 mod inward;
 mod poller;
+mod questions;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};
@@ -161,6 +165,7 @@ impl Station {
     fn stop(&mut self) {
         self.stopped = true;
         self.listener = None;
+        self.requests.stop();
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
             self.forget(id);
@@ -312,6 +317,7 @@ impl Station {
             while let Ok(resolved) = self.resolved.1.try_recv() {
                 self.on_resolved(resolved);
             }
+            self.requests.take_answers()?;
         }
         Ok(rung)
     }

@@ -4,14 +4,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use boundary_ring::{Consumer, Producer, host};
 use boundary_wire::frame::{ConnId, FIRST_CREDIT, MAX_CREDIT, ToEnclave, ToHost};
-use boundary_wire::rpc::{Request, Response};
+use boundary_wire::rpc::{FailureCode, Request, Response};
 use host_services::log::{Format, Log};
 use host_services::network::{Listener, Resolver};
+use host_services::quoting::{Quoting, QuotingError};
 use host_services::station::{Control, Services, Station, Turn};
 use host_services::{clock, storage};
 
@@ -33,10 +35,14 @@ impl Enclave {
 
     /// Two stations of one host that holds so many connections.
     fn with_neighbour(most_connections: usize) -> (Self, Self) {
+        Self::with_quoting(most_connections, None)
+    }
+
+    fn with_quoting(most_connections: usize, quoting: Option<Arc<dyn Quoting>>) -> (Self, Self) {
         let data = Arc::new(tempfile::tempdir().unwrap());
         let services = Arc::new(Services {
             storage: storage::open(data.path()).unwrap(),
-            quoting: None,
+            quoting,
             log: Log::to(std::io::sink(), Format::Text).unwrap(),
             resolver: Resolver::start(Vec::new()).unwrap(),
             control: Control::new(most_connections),
@@ -81,6 +87,19 @@ impl Enclave {
             self.wait();
         }
         self.next(act).unwrap()
+    }
+
+    fn ask(&mut self, id: u64, request: &Request) {
+        let request = request.encode().unwrap();
+        assert!(self.send(&ToHost::Request { id, last: true, bytes: &request }));
+    }
+
+    /// Waits for the next reply.
+    fn reply(&mut self) -> (u64, Response) {
+        self.expect(|frame| match frame {
+            ToEnclave::Reply { id, last: true, bytes } => (id, Response::decode(bytes).unwrap()),
+            other => panic!("{other:?}"),
+        })
     }
 
     /// A client and its connection.
@@ -219,4 +238,105 @@ fn room_that_another_station_makes_is_noticed() {
     });
     assert!(waited < LONG / 2, "noticed only after {waited:?}");
     assert!(waiting.expect(|frame| matches!(frame, ToEnclave::Accepted { .. })));
+}
+
+/// A quoting enclave that answers when it is told to, and tells when nobody has it any more.
+struct Slow {
+    go: Mutex<Receiver<()>>,
+    gone: Sender<()>,
+}
+
+impl Slow {
+    fn start() -> (Arc<dyn Quoting>, Sender<()>, Receiver<()>) {
+        let ((go, told), (gone, ended)) = (mpsc::channel(), mpsc::channel());
+        (Arc::new(Slow { go: Mutex::new(told), gone }), go, ended)
+    }
+
+    fn answer(&self) -> Result<Vec<u8>, QuotingError> {
+        self.go.lock().unwrap().recv().map_err(|error| QuotingError::Unavailable(error.to_string()))?;
+        Ok(vec![7; 512])
+    }
+}
+
+impl Quoting for Slow {
+    fn target_info(&self) -> Result<Vec<u8>, QuotingError> {
+        self.answer()
+    }
+
+    fn quote(&self, _report: &[u8]) -> Result<Vec<u8>, QuotingError> {
+        self.answer()
+    }
+
+    fn collateral(&self) -> Result<Vec<u8>, QuotingError> {
+        self.answer()
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let _nobody_listens = self.gone.send(()).is_err();
+    }
+}
+
+/// Bug: while the quoting service took its time, the control thread's records waited too, and so did its end.
+/// Cause: the station answered every request before it took the next. Required: what is asked of the storage
+/// engine is answered first, and the quoting service's answer reaches a station that waits.
+#[test]
+fn a_slow_quoting_service_keeps_nobody_from_the_records() {
+    let (quoting, go, _ended) = Slow::start();
+    let (mut enclave, _) = Enclave::with_quoting(10, Some(quoting));
+    let report = vec![0; 432];
+    let questions = [Request::TargetInfo, Request::Quote { report }, Request::Collateral];
+    for (id, question) in (1..).zip(&questions) {
+        enclave.ask(id, question);
+    }
+    enclave.ask(4, &Request::KvGet { key: [1; 32] });
+    assert_eq!(enclave.reply(), (4, Response::KvValue(None)));
+    let answer = || vec![7; 512];
+    let answers = [Response::TargetInfo(answer()), Response::Quote(answer()), Response::Collateral(answer())];
+    for (id, wanted) in (1..).zip(answers) {
+        go.send(()).unwrap();
+        assert_eq!(enclave.reply(), (id, wanted));
+    }
+}
+
+/// Who asks more than the quoting service can answer is told so at once, and what it was asked before is
+/// answered all the same.
+#[test]
+fn questions_beyond_a_bound_are_refused() {
+    let (quoting, go, _ended) = Slow::start();
+    let (mut enclave, _) = Enclave::with_quoting(10, Some(quoting));
+    for id in 1..=100 {
+        enclave.ask(id, &Request::TargetInfo);
+    }
+    enclave.ask(101, &Request::KvGet { key: [1; 32] });
+    let mut refused = Vec::new();
+    loop {
+        match enclave.reply() {
+            (101, Response::KvValue(None)) => break,
+            (id, Response::Failed { code: FailureCode::Busy, .. }) => refused.push(id),
+            other => panic!("{other:?}"),
+        }
+    }
+    let taken: Vec<u64> = (1..=100).filter(|id| !refused.contains(id)).collect();
+    assert!((1..=10).contains(&taken.len()), "{taken:?}");
+    for id in taken {
+        go.send(()).unwrap();
+        assert_eq!(enclave.reply(), (id, Response::TargetInfo(vec![7; 512])));
+    }
+}
+
+/// The thread that asks the quoting service ends with the station, and does not outlast its last question.
+#[test]
+fn nobody_asks_for_a_station_that_has_gone() {
+    let (quoting, go, ended) = Slow::start();
+    let (mut enclave, neighbour) = Enclave::with_quoting(10, Some(quoting));
+    for id in 1..=3 {
+        enclave.ask(id, &Request::TargetInfo);
+    }
+    enclave.ask(4, &Request::KvGet { key: [1; 32] });
+    assert_eq!(enclave.reply().0, 4);
+    drop((enclave, neighbour));
+    go.send(()).unwrap();
+    ended.recv_timeout(LONG).expect("the thread let go of the quoting service");
 }

@@ -1,7 +1,7 @@
 //! Quotes on behalf of connections: workers ask, the control thread asks the host.
 //!
-//! The host may block in a request for a quote, so the control thread alone makes them (DESIGN D6). They do
-//! not wait behind loads: a task of their own answers them in the order they come.
+//! The control thread alone asks (DESIGN D6), one quote after the other, because a quoting enclave signs one
+//! after the other. They do not wait behind loads: a task of their own answers them.
 
 use std::sync::Arc;
 

@@ -9,13 +9,13 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use boundary_wire::rpc::TARGET_INFO;
 use prost::Message;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::QuotingError;
 use super::hardware::{QuoteProvider, whole_quote};
@@ -28,9 +28,10 @@ use messages::{
 pub const SOCKET: &str = "/var/run/aesmd/aesm.socket";
 
 /// What the service may take: it may have to load the quoting enclave, or ask a PCCS.
-const TIMEOUT_US: u32 = 30_000_000;
-/// What it gets from us, the round trip included.
-const PATIENCE: Duration = Duration::from_secs(35);
+const TIMEOUT_US: u32 = 25_000_000;
+/// What it gets from us for one target info or quote, all the messages of it included: less than the 30 seconds
+/// that the enclave waits, so that it hears what is wrong.
+const PATIENCE: Duration = Duration::from_secs(28);
 /// Answers are quotes with certificates at most.
 const MAX_ANSWER: usize = 256 * 1024;
 
@@ -46,14 +47,33 @@ const MAX_KEYS: u32 = 64;
 #[derive(Debug)]
 pub struct Aesm {
     socket: PathBuf,
+    patience: Duration,
+}
+
+/// One target info or quote that is asked for, and when it has to be there.
+struct Question<'a> {
+    socket: &'a Path,
+    until: Instant,
+}
+
+/// A connection that nothing keeps beyond a moment, however little comes at a time.
+struct Talk {
+    socket: Socket,
+    until: Instant,
 }
 
 impl Aesm {
     /// The service that listens at `socket`.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), patience: PATIENCE }
     }
 
+    fn question(&self) -> Question<'_> {
+        Question { socket: &self.socket, until: Instant::now() + self.patience }
+    }
+}
+
+impl Question<'_> {
     fn ask<T>(
         &self,
         request: &Request,
@@ -71,11 +91,10 @@ impl Aesm {
     }
 
     fn exchange(&self, request: &Request) -> Result<Response, AesmError> {
-        let connect = |source| AesmError::Connect { socket: self.socket.clone(), source };
-        let mut socket = UnixStream::connect(&self.socket).map_err(connect)?;
         let talk = AesmError::Talk;
-        socket.set_read_timeout(Some(PATIENCE)).map_err(talk)?;
-        socket.set_write_timeout(Some(PATIENCE)).map_err(talk)?;
+        let left = left(self.until).map_err(talk)?;
+        let connect = |source| AesmError::Connect { socket: self.socket.to_owned(), source };
+        let mut socket = Talk::connect(self.socket, self.until, left).map_err(connect)?;
         let body = request.encode_to_vec();
         // Requests are a REPORT and a key id at most.
         let mut message = (body.len() as u32).to_ne_bytes().to_vec();
@@ -147,16 +166,53 @@ impl Aesm {
     }
 }
 
+impl Talk {
+    fn connect(path: &Path, until: Instant, left: Duration) -> io::Result<Talk> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // It bounds connecting too, which waits while the service's backlog is full (unix(7)).
+        socket.set_write_timeout(Some(left))?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(Talk { socket, until })
+    }
+}
+
+impl Read for Talk {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(left(self.until)?))?;
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for Talk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(left(self.until)?))?;
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// What is left until then; an error when nothing is.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    // What the kernel would round to nothing would be no limit.
+    if left.as_millis() == 0 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
 impl QuoteProvider for Aesm {
     fn name(&self) -> String {
         format!("AESM at {}", self.socket.display())
     }
 
     fn target_info(&self) -> Result<Vec<u8>, QuotingError> {
-        Ok(self.key().and_then(|key| self.target_info_for(&key))?)
+        let question = self.question();
+        Ok(question.key().and_then(|key| question.target_info_for(&key))?)
     }
 
     fn quote(&self, report: &[u8]) -> Result<Vec<u8>, QuotingError> {
-        Ok(self.key().and_then(|key| self.quote_with(key, report))?)
+        let question = self.question();
+        Ok(question.key().and_then(|key| question.quote_with(key, report))?)
     }
 }

@@ -42,7 +42,8 @@ impl Station {
                     None => News::Late(conn),
                 },
                 ToHost::Request { id, last, bytes } => {
-                    self.requests.take(id, last, bytes, self.thread, &self.services)?;
+                    let doorbell = self.poller.doorbell();
+                    self.requests.take(id, last, bytes, self.thread, &self.services, doorbell)?;
                     News::Nothing
                 }
                 ToHost::Dial { conn, port, host } => News::Dial(conn, host.to_owned(), port),

@@ -7,6 +7,8 @@ use boundary_wire::frame::{MAX_PAYLOAD, ToEnclave};
 use boundary_wire::rpc::{FailureCode, Limits, MAX_REQUEST, Reassembler, Request, Response, RpcError};
 
 use super::feed::push;
+use super::poller::Doorbell;
+use super::questions::Questions;
 use super::{Services, StationError};
 use crate::log::Source;
 use crate::{quoting, storage};
@@ -18,6 +20,7 @@ const MAX_PARTIAL: usize = 64;
 
 pub(super) struct Requests {
     partial: Reassembler,
+    questions: Questions,
     replies: VecDeque<Reply>,
     waiting: usize,
 }
@@ -31,7 +34,8 @@ struct Reply {
 impl Requests {
     pub(super) fn new() -> Self {
         let limits = Limits { message: MAX_REQUEST, total: 2 * MAX_REQUEST, messages: MAX_PARTIAL };
-        Requests { partial: Reassembler::new(limits), replies: VecDeque::new(), waiting: 0 }
+        let partial = Reassembler::new(limits);
+        Requests { partial, questions: Questions::new(), replies: VecDeque::new(), waiting: 0 }
     }
 
     /// Too many replies wait for the ring.
@@ -39,7 +43,8 @@ impl Requests {
         self.waiting >= MAX_WAITING
     }
 
-    /// Takes a fragment, and answers the request if it is the last.
+    /// Takes a fragment, and answers the request if it is the last: at once, but for questions to the quoting
+    /// enclave, whose answers come through [`Requests::take_answers`].
     pub(super) fn take(
         &mut self,
         id: u64,
@@ -47,9 +52,33 @@ impl Requests {
         bytes: &[u8],
         thread: u16,
         services: &Services,
+        doorbell: &Doorbell,
     ) -> Result<(), StationError> {
         let Some(message) = self.partial.push(id, last, bytes)? else { return Ok(()) };
-        let response = answer(Request::decode(&message)?, thread, services);
+        let request = Request::decode(&message)?;
+        let response = match (&request, &services.quoting) {
+            (Request::TargetInfo | Request::Quote { .. } | Request::Collateral, Some(quoting)) => {
+                self.questions.ask(id, request, quoting, doorbell)
+            }
+            _ => Some(answer(&request, thread, services)),
+        };
+        response.map_or(Ok(()), |response| self.reply(id, &response))
+    }
+
+    /// Takes what the quoting enclave has answered since the doorbell rang.
+    pub(super) fn take_answers(&mut self) -> Result<(), StationError> {
+        while let Some(answer) = self.questions.answer() {
+            self.reply(answer.id, &answer.response)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn stop(&mut self) {
+        self.questions = Questions::new();
+    }
+
+    fn reply(&mut self, id: u64, response: &Response) -> Result<(), StationError> {
         let bytes = match response.encode() {
             Ok(bytes) => bytes,
             Err(error) => unsendable(&error).encode()?,
@@ -79,13 +108,14 @@ impl Requests {
     }
 }
 
-fn answer(request: Request, thread: u16, services: &Services) -> Response {
-    if let Request::Log(line) = &request {
+fn answer(request: &Request, thread: u16, services: &Services) -> Response {
+    if let Request::Log(line) = request {
         services.log.line(line.level, Source::Enclave(thread), &line.target, &line.message);
         return Response::Done;
     }
-    storage::answer(&*services.storage, &request)
-        .or_else(|| quoting::answer(services.quoting.as_deref(), &request))
+    storage::answer(&*services.storage, request)
+        // Where there is quoting, its questions went to a thread of their own.
+        .or_else(|| quoting::answer(None, request))
         .unwrap_or_else(|| Response::failed(FailureCode::Unsupported, "this host has no such service"))
 }
 

@@ -130,3 +130,26 @@ fn each_failure_says_what_to_do() {
     let error = Aesm::new(Path::new("/nonexistent/aesm.socket")).quote(&[0; 432]).unwrap_err().to_string();
     assert!(error.contains("install sgx-aesm-service"), "{error}");
 }
+
+/// Bug: a service that sent a byte now and then kept who asked it for hours. Cause: the timeout was that of one
+/// read. Required: one question ends in its time, however its answers come.
+#[test]
+fn an_answer_that_trickles_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("aesm.socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let aesm = Aesm { socket, patience: Duration::from_millis(100) };
+    let trickle = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let length = (MAX_ANSWER as u32).to_ne_bytes();
+        let mut answer = length.into_iter().chain(std::iter::repeat_n(0, MAX_ANSWER));
+        // It goes on for an hour unless the other end hangs up.
+        answer.all(|byte| {
+            std::thread::sleep(Duration::from_millis(15));
+            peer.write_all(&[byte]).is_ok()
+        })
+    });
+    let error = aesm.target_info().unwrap_err().to_string();
+    assert!(error.contains("took too long"), "{error}");
+    assert!(!trickle.join().unwrap(), "it was heard to the end");
+}
