@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use crate::history::History;
 use crate::identities::Settings;
 use crate::leaf::{Claims, Draft, Evidence, VALIDITY};
-use crate::quoting::{Quote, QuoteError, Quoting};
+use crate::quoting::{Quote, Quoting};
 use crate::seen::{AppState, State};
 use crate::snapshot::{AppIdentity, Apps, IdentityError};
 use crate::{Authority, clock, tls};
@@ -192,16 +192,15 @@ impl Issuer<'_> {
         })
     }
 
-    /// Has quotes made for certificates that carry none and renews what is due. A certificate that is valid
-    /// and has a quote stays when none can be had for its successor; one without is renewed without, for
-    /// clients that look at names only.
+    /// Has quotes made for certificates that lack one and renews what is due. A certificate that is valid stays
+    /// when its successor would have fewer quotes, and is signed anew only when a quote is gained; one without is
+    /// renewed without, for clients that look at names only.
     pub(crate) async fn maintain(
         &self,
         snapshot: &Snapshot,
         quoting: &Quoting,
     ) -> Result<Upkeep, IdentityError> {
-        // Who has no quote for one has none for the next.
-        let mut no_quotes = false;
+        let mut refused = RefusedQuotes::default();
         for slot in snapshot.slots() {
             let (issued, now) = (slot.issued(), clock::now(self.clock)?);
             let due = issued.is_due(now);
@@ -209,47 +208,46 @@ impl Issuer<'_> {
                 continue;
             }
             let draft = if due { self.draft(now)? } else { Arc::clone(&issued.draft) };
-            let had = if due { Evidence::default() } else { issued.evidence.clone() };
-            let evidence = if no_quotes { Err(had) } else { self.vouch(&draft, had, quoting).await };
-            no_quotes |= evidence.is_err();
-            let evidence = match evidence {
-                Ok(evidence) => evidence,
-                // The first quote is there and the interoperable one is not.
-                Err(partial) if partial.quote.is_some() => partial,
-                Err(none) => {
-                    let is_kept = issued.evidence.quote.is_some() && !issued.is_over(now);
-                    if !due || is_kept {
-                        continue;
-                    }
-                    none
-                }
-            };
-            slot.put(self.issue(&snapshot.authority, &slot.claims, draft, evidence)?);
+            let mut evidence = if due { Evidence::default() } else { issued.evidence.clone() };
+            self.vouch(&draft, &mut evidence, quoting, &mut refused).await;
+            let (has, had) = (evidence.quotes(), issued.evidence.quotes());
+            let is_better = if due { has >= had || issued.is_over(now) } else { has > had };
+            if is_better {
+                slot.put(self.issue(&snapshot.authority, &slot.claims, draft, evidence)?);
+            }
         }
-        Ok(Upkeep { wants_quotes: no_quotes })
+        Ok(Upkeep { wants_quotes: refused.first || refused.interoperable })
     }
 
     fn lacks(&self, evidence: &Evidence) -> bool {
         evidence.quote.is_none() || (self.settings.interoperable && evidence.interoperable.is_none())
     }
 
-    /// The quotes that the evidence lacks; what could be had, if not all.
+    /// Asks for the quotes that the evidence lacks, as far as the host gave such ones before.
     async fn vouch(
         &self,
         draft: &Draft,
-        mut evidence: Evidence,
+        evidence: &mut Evidence,
         quoting: &Quoting,
-    ) -> Result<Evidence, Evidence> {
-        let result: Result<(), QuoteError> = async {
-            if evidence.quote.is_none() {
-                evidence.quote = Some(quoting.quote(draft.report_data()).await?);
-            }
-            if self.settings.interoperable && evidence.interoperable.is_none() {
-                evidence.interoperable = Some(quoting.quote(draft.interoperable()).await?);
-            }
-            Ok(())
+        refused: &mut RefusedQuotes,
+    ) {
+        if evidence.quote.is_none() && !refused.first {
+            evidence.quote = quoting.quote(draft.report_data()).await.ok();
+            refused.first = evidence.quote.is_none();
         }
-        .await;
-        if result.is_ok() { Ok(evidence) } else { Err(evidence) }
+        // Beside no quote there is no other.
+        let wants_interoperable = self.settings.interoperable && evidence.quote.is_some();
+        if wants_interoperable && evidence.interoperable.is_none() && !refused.interoperable && !refused.first
+        {
+            evidence.interoperable = quoting.quote(draft.interoperable()).await.ok();
+            refused.interoperable = evidence.interoperable.is_none();
+        }
     }
+}
+
+/// Quotes that the host did not give in one round: who has none for one certificate has none for the next.
+#[derive(Default)]
+struct RefusedQuotes {
+    first: bool,
+    interoperable: bool,
 }

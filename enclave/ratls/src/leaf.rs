@@ -31,6 +31,13 @@ pub(crate) struct Evidence {
     pub(crate) interoperable: Option<Quote>,
 }
 
+impl Evidence {
+    /// How many quotes it has.
+    pub(crate) fn quotes(&self) -> usize {
+        self.quote.iter().chain(&self.interoperable).count()
+    }
+}
+
 /// What one leaf says.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims {

@@ -19,6 +19,8 @@ pub(crate) struct FakeHost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lies {
     Silent,
+    /// None for interoperable evidence, whose report data ends in zeros.
+    NotInteroperable,
     Protocol,
     ShortTarget,
     Empty,
@@ -72,6 +74,10 @@ fn made_of(lies: Option<Lies>, mut report: [u8; 432]) -> Result<Vec<u8>, Service
     let mut good = quote(&report);
     match lies {
         None | Some(Lies::ShortTarget) => return Ok(good),
+        Some(Lies::NotInteroperable) if report[352..384] == [0; 32] => {
+            return Err(ServiceError::Unavailable("not this one".to_owned()));
+        }
+        Some(Lies::NotInteroperable) => return Ok(good),
         Some(Lies::Silent) => return Err(ServiceError::Unavailable("no aesmd".to_owned())),
         Some(Lies::Protocol) => return Err(ServiceError::Misbehaved("another answer".to_owned())),
         Some(Lies::Empty) => good.clear(),

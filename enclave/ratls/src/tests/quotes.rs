@@ -196,3 +196,68 @@ fn interoperable_evidence_has_a_quote_of_its_own() {
     // Readers that do not know it pass over it.
     LeafCertificate::from_der(&identity.chain[0]).unwrap();
 }
+
+fn interoperable() -> Fixture {
+    fixture(ImagePolicy { interop: true, ..Default::default() })
+}
+
+/// Whether the leaf has both its quotes.
+fn has_both(identities: &Identities) -> bool {
+    identities
+        .offline(&crate::Scope::Enclave)
+        .unwrap()
+        .unwrap()
+        .quote(crate::Document::Interoperable)
+        .is_some()
+        && identities.select(None).quote.is_some()
+}
+
+/// Bug: while the host gave no quote for interoperable evidence, every look signed the leaf anew, and the quotes
+/// of its documents went with the old one. Required: a leaf is replaced when a quote is gained.
+#[test]
+fn a_leaf_is_not_signed_anew_for_nothing() {
+    let Fixture { identities, host, .. } = interoperable();
+    host.set(Lies::NotInteroperable);
+    let _change = identities.reconfigure(vec![app("notes", 1), app("mail", 1)]).unwrap();
+    let leaves = || {
+        [None, Some("notes.example.com"), Some("mail.example.com")]
+            .map(|name| identities.select(name).chain[0].to_vec())
+    };
+    for name in ["notes.example.com", "mail.example.com"] {
+        assert!(quoted(&identities, Some(name)).is_some(), "{name} has the quote that there is");
+    }
+    let before = leaves();
+    for _ in 0..3 {
+        assert!(identities.maintain().wants_quotes);
+        assert_eq!(leaves(), before);
+    }
+    host.set(None);
+    assert!(!identities.maintain().wants_quotes);
+    let after = leaves();
+    assert_eq!(before[0], after[0], "it lacked nothing");
+    assert!(before[1] != after[1] && before[2] != after[2]);
+}
+
+/// A valid leaf with both its quotes is worth more than a newer one with the first alone; one that has ended is not.
+#[test]
+fn a_renewal_has_no_fewer_quotes() {
+    let Fixture { identities, host, platform } = interoperable();
+    let first = identities.select(None);
+    assert!(has_both(&identities));
+    host.set(Lies::NotInteroperable);
+    platform.advance(Duration::from_secs(13 * 3600));
+    assert!(identities.maintain().wants_quotes);
+    assert_eq!(identities.select(None).chain, first.chain);
+    platform.advance(Duration::from_secs(11 * 3600));
+    assert!(identities.maintain().wants_quotes);
+    let second = identities.select(None);
+    assert!(second.chain != first.chain && second.quote.is_some() && !has_both(&identities));
+    // What is as good and newer takes its place.
+    platform.advance(Duration::from_secs(13 * 3600));
+    assert!(identities.maintain().wants_quotes);
+    let third = identities.select(None);
+    assert!(third.chain != second.chain && third.quote.is_some());
+    host.set(None);
+    assert!(!identities.maintain().wants_quotes);
+    assert!(has_both(&identities));
+}
