@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boundary_wire::client::{Attest, Reply};
 use enclave_access::{Operation, decide};
+use enclave_platform::clock::Monotonic;
 use enclave_ratls::{Document, Generation, Identity, Offline, Quote, QuoteError, Status, claimed_now};
 use enclave_worker::{Handle, LogLevel};
 use serde_json::{Value, json};
@@ -17,9 +18,9 @@ use crate::refusal::{Refusal, unknown_app};
 use crate::session::Session;
 use crate::{Services, limits};
 
-/// How often quotes are made for clients, of the whole enclave: it cannot know who a peer is, so it cannot
-/// give each a share. Handshakes have a bucket of their own, so that those who only connect cannot take the
-/// quotes of those who have.
+/// How often quotes are made for clients, of the whole enclave: it cannot know who a peer is, so all it can share
+/// by is the connection ([`own_bucket`]). Handshakes have a bucket of their own, so that those who only connect
+/// cannot take the quotes of those who have.
 pub(crate) struct Buckets {
     challenges: Bucket,
     requests: Bucket,
@@ -30,6 +31,19 @@ impl Default for Buckets {
         let bucket = || Bucket::new(limits::QUOTE_INTERVAL, limits::QUOTE_BURST);
         Buckets { challenges: bucket(), requests: bucket() }
     }
+}
+
+impl Buckets {
+    /// Takes one for a request on the connection that `own` is of. One that asks too often takes none from the
+    /// others.
+    fn take_for_request(&self, own: &Bucket, now: Monotonic) -> Result<(), Refusal> {
+        if own.take(now) && self.requests.take(now) { Ok(()) } else { Err(overloaded()) }
+    }
+}
+
+/// What one connection may take of the quotes for requests.
+pub(crate) fn own_bucket() -> Bucket {
+    Bucket::new(limits::CONNECTION_QUOTE_INTERVAL, limits::CONNECTION_QUOTE_BURST)
 }
 
 /// The identity for a client that offered a nonce.
@@ -52,10 +66,9 @@ pub(crate) async fn challenge(
 pub(crate) async fn attest(session: &Session, attest: &Attest, auth: Option<&str>) -> Result<Reply, Refusal> {
     let services = &session.services;
     decide(&services.policy, Operation::Evidence, auth)?;
-    if !services.buckets.requests.take(session.handle.monotonic()) {
-        return Err(overloaded());
-    }
+    // What cannot be answered costs nobody a quote.
     let report_data = session.channel_report_data(&attest.nonce().ok_or_else(bad_nonce)?)?;
+    services.buckets.take_for_request(&session.quotes, session.handle.monotonic())?;
     let quote = services.quotes.quote(&session.handle, report_data).await?;
     let collateral = services.quotes.board().collateral();
     Ok(Reply::Attested {
@@ -128,9 +141,7 @@ async fn document_quote(
         return Ok(Some(quote));
     }
     let services = &session.services;
-    if !services.buckets.requests.take(session.handle.monotonic()) {
-        return Err(overloaded());
-    }
+    services.buckets.take_for_request(&session.quotes, session.handle.monotonic())?;
     match services.quotes.quote(&session.handle, offline.report_data(document)).await {
         Ok(quote) => {
             offline.keep(document, &quote);
@@ -195,5 +206,30 @@ impl Refused {
         drop(quiet);
         let line = format!("{count} challenged handshakes refused so far, the last one for: {refusal}");
         handle.log(LogLevel::Warn, "quotes", &line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_asks_too_often_takes_no_quotes_from_the_others() {
+        let (buckets, now) = (Buckets::default(), Monotonic::from_nanos(1));
+        let taken = |own: &Bucket, now| match buckets.take_for_request(own, now) {
+            Ok(()) => true,
+            Err(refusal) => {
+                assert_eq!(refusal.code(), "overloaded");
+                false
+            }
+        };
+        let greedy = own_bucket();
+        let got = (0..10_000).filter(|_| taken(&greedy, now)).count();
+        assert_eq!(got, 4);
+        // All that is left of the whole enclave's are there for the others, and no more than those.
+        let got = (0..1000).filter(|_| taken(&own_bucket(), now)).count();
+        assert_eq!(got, limits::QUOTE_BURST as usize - 4);
+        let later = now.after(std::time::Duration::from_secs(1));
+        assert_eq!((taken(&greedy, later), taken(&greedy, later)), (true, false));
     }
 }

@@ -59,6 +59,10 @@ pub(crate) const QUOTES: usize = 64;
 pub(crate) const QUOTE_INTERVAL: Duration = Duration::from_millis(20);
 /// Quotes for clients at once: what a host makes in the time that a handshake may take, with room.
 pub(crate) const QUOTE_BURST: u32 = 200;
+/// Between two quotes for requests on one connection, when a burst is used up.
+pub(crate) const CONNECTION_QUOTE_INTERVAL: Duration = Duration::from_secs(1);
+/// Quotes for requests on one connection at once: for itself, for a document, for interoperable evidence.
+pub(crate) const CONNECTION_QUOTE_BURST: u32 = 4;
 /// For a quote to be made, all that were asked for before included. Shorter than [`HANDSHAKE_TIME`].
 pub(crate) const QUOTE_TIME: Duration = Duration::from_secs(8);
 /// For the host to answer one request of quoting.

@@ -8,10 +8,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use enclave_ratls::{Change, Identity, LeafKey, ReportData, Scope, Seen};
 use enclave_worker::Handle;
 
-use crate::Services;
+use crate::bucket::Bucket;
 use crate::catalog::Entry;
 use crate::refusal::{Refusal, unknown_app};
 use crate::shared::Channel;
+use crate::{Services, attest};
 
 /// One connection after its handshake.
 pub(crate) struct Session {
@@ -20,6 +21,8 @@ pub(crate) struct Session {
     pub(crate) scope: Scope,
     /// The server name of the handshake, in lower case.
     pub(crate) sni: Option<String>,
+    /// What it may have quoted.
+    pub(crate) quotes: Bucket,
     seen: Mutex<Seen>,
     /// The key of the certificate it was shown.
     key: LeafKey,
@@ -39,7 +42,8 @@ impl Session {
     ) -> Session {
         let Identity { scope, seen, key, .. } = identity;
         let (seen, nonce, closing) = (Mutex::new(seen), Mutex::new(None), AtomicBool::new(false));
-        Session { services, handle, scope, sni, seen, key, channel, nonce, closing }
+        let quotes = attest::own_bucket();
+        Session { services, handle, scope, sni, quotes, seen, key, channel, nonce, closing }
     }
 
     /// What a quote for this connection is made over. The exporter is computed here, from the connection that

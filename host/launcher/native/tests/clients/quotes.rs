@@ -214,6 +214,30 @@ fn a_nonce_that_cannot_be_answered_ends_the_handshake() {
     host.stop();
 }
 
+/// Required: what cannot be answered costs no quote, and one connection has few of them.
+#[test]
+fn a_connection_has_few_quotes_and_pays_for_good_nonces_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, service) = start(dir.path(), Mode::Honest);
+    // So that asking is quicker than the limit on any machine.
+    service.set(Mode::Unavailable);
+    let ask = |length| json!({ "attest": { "nonce": URL_SAFE_NO_PAD.encode(vec![1; length]) } }).to_string();
+    let mut framed = host.framed();
+    let mut said = |length| framed.raw(ask(length).as_bytes())["code"].as_str().unwrap().to_owned();
+    for _ in 0..300 {
+        assert_eq!(said(31), "bad-request");
+    }
+    assert_eq!(said(32), "no-quote");
+    let mut asked = 1;
+    while said(32) != "overloaded" {
+        asked += 1;
+        assert!(asked < 200, "it has as many as the whole enclave");
+    }
+    service.set(Mode::Honest);
+    assert!(host.framed().raw(ask(32).as_bytes())["quote"].is_string(), "another connection has its own");
+    host.stop();
+}
+
 /// The quote of an answer to `attest`, checked as a client does over this very connection.
 fn check_channel(tls: &Tls, nonce: &[u8; 32], answer: &Value) -> Vec<u8> {
     assert!(answer["issued"].as_str().unwrap().ends_with('Z'), "{answer}");
