@@ -13,6 +13,7 @@ use crate::issue::Snapshot;
 use crate::leaf::{CHALLENGE_VALIDITY, Draft, Evidence};
 use crate::quoting::Quote;
 use crate::report::ReportData;
+use crate::tls::ALPN_PROTOCOLS;
 use crate::{IdentityError, Scope, clock};
 
 /// How the ALPN name of a nonce begins; 32 bytes in base64url without padding follow.
@@ -27,6 +28,9 @@ pub enum BadChallenge {
     /// More than one.
     #[error("more than one nonce is offered")]
     Several,
+    /// None of [`ALPN_PROTOCOLS`] beside it.
+    #[error("no protocol that is served is offered beside the nonce: {}", ALPN_PROTOCOLS.join(", "))]
+    Alone,
 }
 
 /// The nonce among the ALPN names that a client offers; `None` if it offers none.
@@ -34,13 +38,20 @@ pub enum BadChallenge {
 /// # Errors
 /// [`BadChallenge`]. The handshake has to fail then: the client waits for an answer to its nonce.
 pub fn nonce<'a>(offered: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<[u8; 32]>, BadChallenge> {
-    let mut found = None;
-    for text in offered.into_iter().filter_map(|name| name.strip_prefix(NONCE_PROTOCOL.as_bytes())) {
+    let (mut found, mut is_served) = (None, false);
+    for name in offered {
+        let Some(text) = name.strip_prefix(NONCE_PROTOCOL.as_bytes()) else {
+            is_served |= ALPN_PROTOCOLS.iter().any(|served| served.as_bytes() == name);
+            continue;
+        };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadChallenge::Malformed)?;
         let nonce = <[u8; 32]>::try_from(bytes).map_err(|_| BadChallenge::Malformed)?;
         if found.replace(nonce).is_some() {
             return Err(BadChallenge::Several);
         }
+    }
+    if found.is_some() && !is_served {
+        return Err(BadChallenge::Alone);
     }
     Ok(found)
 }

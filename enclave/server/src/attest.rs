@@ -53,12 +53,13 @@ pub(crate) async fn challenge(
     server_name: Option<&str>,
     nonce: [u8; 32],
 ) -> Result<Identity, Refusal> {
+    let place = services.quotes.place()?;
     if !services.buckets.challenges.take(handle.monotonic()) {
         return Err(overloaded());
     }
     let failed = |error: enclave_ratls::IdentityError| Refusal::new(error.code(), error.to_string());
     let challenged = services.identities.challenged(server_name, nonce).map_err(failed)?;
-    let quote = services.quotes.quote(handle, challenged.report_data()).await?;
+    let quote = services.quotes.quote(handle, place, challenged.report_data()).await?;
     services.identities.answer(challenged, quote).map_err(failed)
 }
 
@@ -68,8 +69,9 @@ pub(crate) async fn attest(session: &Session, attest: &Attest, auth: Option<&str
     decide(&services.policy, Operation::Evidence, auth)?;
     // What cannot be answered costs nobody a quote.
     let report_data = session.channel_report_data(&attest.nonce().ok_or_else(bad_nonce)?)?;
+    let place = services.quotes.place()?;
     services.buckets.take_for_request(&session.quotes, session.handle.monotonic())?;
-    let quote = services.quotes.quote(&session.handle, report_data).await?;
+    let quote = services.quotes.quote(&session.handle, place, report_data).await?;
     let collateral = services.quotes.board().collateral();
     Ok(Reply::Attested {
         quote: STANDARD.encode(quote.as_bytes()),
@@ -141,8 +143,9 @@ async fn document_quote(
         return Ok(Some(quote));
     }
     let services = &session.services;
+    let place = services.quotes.place()?;
     services.buckets.take_for_request(&session.quotes, session.handle.monotonic())?;
-    match services.quotes.quote(&session.handle, offline.report_data(document)).await {
+    match services.quotes.quote(&session.handle, place, offline.report_data(document)).await {
         Ok(quote) => {
             offline.keep(document, &quote);
             Ok(Some(quote))

@@ -20,7 +20,13 @@ fn a_nonce_is_read_strictly() {
     assert_eq!(offered(&[h2.clone(), "enclave-os-nonce".into()]), Ok(None));
     assert_eq!(offered(&[good.clone(), h2.clone()]), Ok(Some([0xfb; 32])));
     assert_eq!(offered(&[h2, good.clone()]), Ok(Some([0xfb; 32])));
-    assert_eq!(offered(&[good.clone(), good]), Err(BadChallenge::Several));
+    assert_eq!(offered(&[good.clone(), good.clone()]), Err(BadChallenge::Several));
+    // No quote is made for a handshake that cannot come about.
+    assert_eq!(offered(std::slice::from_ref(&good)), Err(BadChallenge::Alone));
+    assert_eq!(offered(&["h3".into(), good.clone(), "H2".into(), String::new()]), Err(BadChallenge::Alone));
+    for served in crate::ALPN_PROTOCOLS {
+        assert_eq!(offered(&[good.clone(), served.to_owned()]), Ok(Some([0xfb; 32])), "{served}");
+    }
     for bad in [
         String::new(),
         URL_SAFE_NO_PAD.encode([1; 31]),

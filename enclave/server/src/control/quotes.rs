@@ -92,8 +92,12 @@ impl QuotingService for HostQuoting {
 struct Ask {
     report_data: ReportData,
     done: oneshot::Sender<Result<Quote, QuoteError>>,
-    _permit: Permit,
+    _place: QuotePlace,
 }
+
+/// Given back when the quote is made or given up. Whoever counts what clients ask for takes one first, so that
+/// a request which cannot be queued is not counted.
+pub(crate) struct QuotePlace(#[expect(dead_code, reason = "held until it is dropped")] Permit);
 
 /// Where workers ask for quotes.
 #[derive(Clone)]
@@ -112,15 +116,27 @@ impl QuoteDesk {
         QuoteDesk { asks, places: Permits::new(limits::QUOTES), board }
     }
 
-    /// A quote, unless too many others wait or the host gives none.
+    /// A place among those who wait.
     ///
     /// # Errors
-    /// `overloaded`, `no-quote`, `stopping`.
-    pub(crate) async fn quote(&self, handle: &Handle, report_data: ReportData) -> Result<Quote, Refusal> {
+    /// `overloaded`: too many do.
+    pub(crate) fn place(&self) -> Result<QuotePlace, Refusal> {
+        self.places.take().map(QuotePlace).ok_or_else(overloaded)
+    }
+
+    /// A quote, unless the host gives none.
+    ///
+    /// # Errors
+    /// `no-quote`, `stopping`.
+    pub(crate) async fn quote(
+        &self,
+        handle: &Handle,
+        place: QuotePlace,
+        report_data: ReportData,
+    ) -> Result<Quote, Refusal> {
         let stopping = || Refusal::new("stopping", "the enclave is stopping");
-        let permit = self.places.take().ok_or_else(overloaded)?;
         let (done, answer) = oneshot::channel();
-        let ask = Ask { report_data, done, _permit: permit };
+        let ask = Ask { report_data, done, _place: place };
         self.asks.unbounded_send(ask).map_err(|_| stopping())?;
         match within(handle, limits::QUOTE_TIME, answer).await {
             None => Err(Refusal::new("no-quote", "the host did not quote in time; try again in a moment")),
