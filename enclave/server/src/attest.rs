@@ -13,7 +13,7 @@ use enclave_worker::{Handle, LogLevel};
 use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
-use crate::control::overloaded;
+use crate::control::{QuoteFor, overloaded};
 use crate::refusal::{Refusal, unknown_app};
 use crate::session::Session;
 use crate::{Services, limits};
@@ -53,7 +53,7 @@ pub(crate) async fn challenge(
     server_name: Option<&str>,
     nonce: [u8; 32],
 ) -> Result<Identity, Refusal> {
-    let place = services.quotes.place()?;
+    let place = services.quotes.place(QuoteFor::Challenge)?;
     if !services.buckets.challenges.take(handle.monotonic()) {
         return Err(overloaded());
     }
@@ -69,7 +69,7 @@ pub(crate) async fn attest(session: &Session, attest: &Attest, auth: Option<&str
     decide(&services.policy, Operation::Evidence, auth)?;
     // What cannot be answered costs nobody a quote.
     let report_data = session.channel_report_data(&attest.nonce().ok_or_else(bad_nonce)?)?;
-    let place = services.quotes.place()?;
+    let place = services.quotes.place(QuoteFor::Request)?;
     services.buckets.take_for_request(&session.quotes, session.handle.monotonic())?;
     let quote = services.quotes.quote(&session.handle, place, report_data).await?;
     let collateral = services.quotes.board().collateral();
@@ -143,7 +143,7 @@ async fn document_quote(
         return Ok(Some(quote));
     }
     let services = &session.services;
-    let place = services.quotes.place()?;
+    let place = services.quotes.place(QuoteFor::Request)?;
     services.buckets.take_for_request(&session.quotes, session.handle.monotonic())?;
     match services.quotes.quote(&session.handle, place, offline.report_data(document)).await {
         Ok(quote) => {

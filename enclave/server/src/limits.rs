@@ -52,8 +52,10 @@ pub(crate) const CONNECTION_WINDOW: u32 = 512 * 1024;
 pub(crate) const JOBS: usize = 64;
 /// Calls per worker that wait for their app to be replaced or unloaded.
 pub(crate) const WAITING_CALLS: usize = 256;
-/// Quotes that are asked for and not made yet.
-pub(crate) const QUOTES: usize = 64;
+/// Handshakes that wait for a quote.
+pub(crate) const CHALLENGE_QUOTES: usize = 16;
+/// Requests that wait for a quote.
+pub(crate) const REQUEST_QUOTES: usize = 48;
 /// Between two quotes for clients, when a burst is used up. A quoting enclave signs in some ten milliseconds,
 /// one after the other, so that more would only queue.
 pub(crate) const QUOTE_INTERVAL: Duration = Duration::from_millis(20);

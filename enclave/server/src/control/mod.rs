@@ -29,7 +29,7 @@ use crate::{Info, limits};
 
 pub use boot::BootError;
 pub(crate) use mailbox::{Job, Mailbox};
-pub(crate) use quotes::{QuoteDesk, overloaded};
+pub(crate) use quotes::{QuoteDesk, QuoteFor, overloaded};
 pub(crate) use registry::MAX_ARTIFACT;
 
 use record::AppRecord;

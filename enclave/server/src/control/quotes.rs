@@ -3,7 +3,9 @@
 //! The control thread alone asks (DESIGN D6), one quote after the other, because a quoting enclave signs one
 //! after the other. They do not wait behind loads: a task of their own answers them.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use boundary_wire::rpc::{Request, Response};
 use enclave_ratls::{
@@ -11,7 +13,7 @@ use enclave_ratls::{
 };
 use enclave_worker::{Handle, LogLevel, RpcError};
 use futures_channel::{mpsc, oneshot};
-use futures_lite::StreamExt;
+use futures_lite::{Stream, StreamExt};
 
 use crate::budget::{Permit, Permits};
 use crate::limits;
@@ -92,36 +94,72 @@ impl QuotingService for HostQuoting {
 struct Ask {
     report_data: ReportData,
     done: oneshot::Sender<Result<Quote, QuoteError>>,
-    _place: QuotePlace,
+    _permit: Permit,
 }
 
-/// Given back when the quote is made or given up. Whoever counts what clients ask for takes one first, so that
-/// a request which cannot be queued is not counted.
-pub(crate) struct QuotePlace(#[expect(dead_code, reason = "held until it is dropped")] Permit);
+/// Who asks. Each kind waits in a lane of its own, and the lanes are served in turn, so that those who only
+/// connect keep nobody from a quote who has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QuoteFor {
+    /// A handshake with a nonce.
+    Challenge,
+    /// A request on a connection.
+    Request,
+}
+
+/// Where those of one kind wait.
+#[derive(Clone)]
+struct Lane {
+    asks: mpsc::UnboundedSender<Ask>,
+    places: Permits,
+}
+
+impl Lane {
+    fn new(places: usize) -> (Lane, mpsc::UnboundedReceiver<Ask>) {
+        let (asks, receiver) = mpsc::unbounded();
+        (Lane { asks, places: Permits::new(places) }, receiver)
+    }
+
+    fn place(&self) -> Option<QuotePlace> {
+        Some(QuotePlace { permit: self.places.take()?, asks: self.asks.clone() })
+    }
+}
+
+/// A place in a lane, given back when the quote is made or given up. Whoever counts what clients ask for takes
+/// the place first, so that a request which cannot be queued is not counted.
+pub(crate) struct QuotePlace {
+    asks: mpsc::UnboundedSender<Ask>,
+    permit: Permit,
+}
 
 /// Where workers ask for quotes.
 #[derive(Clone)]
 pub(crate) struct QuoteDesk {
-    asks: mpsc::UnboundedSender<Ask>,
-    places: Permits,
+    challenges: Lane,
+    requests: Lane,
     board: Arc<Board>,
 }
 
 impl QuoteDesk {
     /// Has quotes made on the thread of `handle`, until nobody is left to ask.
     pub(super) fn open(handle: &Handle, quoting: Arc<Quoting>) -> QuoteDesk {
-        let (asks, receiver) = mpsc::unbounded();
+        let (challenges, challenged) = Lane::new(limits::CHALLENGE_QUOTES);
+        let (requests, requested) = Lane::new(limits::REQUEST_QUOTES);
         let board = quoting.board().clone();
-        handle.spawn(make(quoting, receiver)).detach();
-        QuoteDesk { asks, places: Permits::new(limits::QUOTES), board }
+        handle.spawn(make(quoting, InTurn { next: requested, other: challenged })).detach();
+        QuoteDesk { challenges, requests, board }
     }
 
     /// A place among those who wait.
     ///
     /// # Errors
-    /// `overloaded`: too many do.
-    pub(crate) fn place(&self) -> Result<QuotePlace, Refusal> {
-        self.places.take().map(QuotePlace).ok_or_else(overloaded)
+    /// `overloaded`: too many of this kind do.
+    pub(crate) fn place(&self, asked_for: QuoteFor) -> Result<QuotePlace, Refusal> {
+        let lane = match asked_for {
+            QuoteFor::Challenge => &self.challenges,
+            QuoteFor::Request => &self.requests,
+        };
+        lane.place().ok_or_else(overloaded)
     }
 
     /// A quote, unless the host gives none.
@@ -136,8 +174,10 @@ impl QuoteDesk {
     ) -> Result<Quote, Refusal> {
         let stopping = || Refusal::new("stopping", "the enclave is stopping");
         let (done, answer) = oneshot::channel();
-        let ask = Ask { report_data, done, _place: place };
-        self.asks.unbounded_send(ask).map_err(|_| stopping())?;
+        let QuotePlace { asks, permit } = place;
+        asks.unbounded_send(Ask { report_data, done, _permit: permit }).map_err(|_| stopping())?;
+        // The task ends when nobody can ask any more.
+        drop(asks);
         match within(handle, limits::QUOTE_TIME, answer).await {
             None => Err(Refusal::new("no-quote", "the host did not quote in time; try again in a moment")),
             Some(Err(oneshot::Canceled)) => Err(stopping()),
@@ -157,7 +197,30 @@ pub(crate) fn overloaded() -> Refusal {
     Refusal::new("overloaded", "more quotes are asked for than this enclave makes; try again in a second")
 }
 
-async fn make(quoting: Arc<Quoting>, mut asks: mpsc::UnboundedReceiver<Ask>) {
+/// Two lanes, served in turn: after one was, the other is first.
+struct InTurn<T> {
+    next: mpsc::UnboundedReceiver<T>,
+    other: mpsc::UnboundedReceiver<T>,
+}
+
+impl<T> Stream for InTurn<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let InTurn { next, other } = self.get_mut();
+        let first = Pin::new(&mut *next).poll_next(cx);
+        if let Poll::Ready(Some(_)) = first {
+            std::mem::swap(next, other);
+            return first;
+        }
+        match Pin::new(other).poll_next(cx) {
+            Poll::Ready(None) => first,
+            second => second,
+        }
+    }
+}
+
+async fn make(quoting: Arc<Quoting>, mut asks: InTurn<Ask>) {
     while let Some(ask) = asks.next().await {
         // Who no longer waits gets none, and it is not made.
         if !ask.done.is_canceled() {
@@ -170,6 +233,46 @@ async fn make(quoting: Arc<Quoting>, mut asks: mpsc::UnboundedReceiver<Ask>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_lite::future::{block_on, poll_once};
+
+    #[test]
+    fn those_who_connect_and_those_who_have_are_served_in_turn() {
+        block_on(async {
+            let ((connect, next), (request, other)) = (mpsc::unbounded(), mpsc::unbounded());
+            let mut in_turn = InTurn { next, other };
+            assert_eq!(poll_once(in_turn.next()).await, None, "it waits");
+            for number in 0..100 {
+                connect.unbounded_send(("connect", number)).unwrap();
+            }
+            assert_eq!(in_turn.next().await, Some(("connect", 0)));
+            for number in 0..2 {
+                request.unbounded_send(("request", number)).unwrap();
+            }
+            for number in 0..2 {
+                assert_eq!(in_turn.next().await, Some(("request", number)), "however many are before it");
+                assert_eq!(in_turn.next().await, Some(("connect", number + 1)));
+            }
+            // One that is alone does not wait for the other, and the end of one is not the end.
+            drop(request);
+            for number in 3..100 {
+                assert_eq!(in_turn.next().await, Some(("connect", number)));
+            }
+            assert_eq!(poll_once(in_turn.next()).await, None);
+            drop(connect);
+            assert_eq!(in_turn.next().await, None);
+        });
+    }
+
+    #[test]
+    fn a_full_lane_leaves_the_other_its_places() {
+        let (challenges, _challenged) = Lane::new(limits::CHALLENGE_QUOTES);
+        let (requests, _requested) = Lane::new(limits::REQUEST_QUOTES);
+        let mut taken: Vec<_> = std::iter::from_fn(|| challenges.place()).collect();
+        assert_eq!(taken.len(), 16);
+        assert_eq!(std::iter::from_fn(|| requests.place()).take(100).collect::<Vec<_>>().len(), 48);
+        taken.pop();
+        assert!(challenges.place().is_some(), "a place is given back");
+    }
 
     #[test]
     fn the_hosts_words_are_one_short_line() {
