@@ -94,6 +94,8 @@ pub(crate) async fn evidence(
     decide(&services.policy, Operation::Evidence, auth)?;
     let offline = services.identities.offline(&session.scope).map_err(internal)?;
     let offline = offline.ok_or_else(|| unknown_app(session.sni.as_deref().unwrap_or_default()))?;
+    // The moment of what it tells: quotes may be long in coming.
+    let issued = claimed_now(session.handle.clock());
     let interop = if interoperable { Some(interop(session, &offline).await?) } else { None };
     let generation = |told: Generation| attestation::evidence::Generation {
         generation: told.number,
@@ -109,7 +111,7 @@ pub(crate) async fn evidence(
         collateral: services.quotes.board().collateral().map(|document| Collateral::clone(&document)),
         manifest: offline.manifest().clone(),
         generations: offline.generations().into_iter().map(generation).collect(),
-        issued: claimed_now(session.handle.clock()),
+        issued,
         interop,
     };
     document.to_json().map_err(internal)
