@@ -72,6 +72,17 @@ impl Session {
         }
     }
 
+    /// Refuses to tell of what is not what the handshake attested: an app that is gone, or that has changed as the
+    /// enclave's core may have. Asked after what is told was read, so that no change slips in between.
+    pub(crate) fn still_attested(&self) -> Result<(), Refusal> {
+        let Scope::App(app) = &self.scope else { return self.enclave_only() };
+        self.services.catalog.entry(app)?;
+        if self.seen().is_stale(&self.services.identities, Some(app)) {
+            return Err(self.stale(&format!("app {app:?} or the enclave itself")));
+        }
+        Ok(())
+    }
+
     /// Refuses another app than the one this connection was made to.
     pub(crate) fn in_scope(&self, name: &str) -> Result<(), Refusal> {
         match &self.scope {

@@ -294,6 +294,7 @@ async fn ready(session: &Session) -> Response {
 fn manifest(session: &Session, auth: Option<&str>) -> Result<Response, Refusal> {
     decide(&session.services.policy, Operation::Evidence, auth)?;
     let manifest = session.services.identities.manifest();
+    session.still_attested()?;
     let shown = match &session.scope {
         Scope::Enclave => serde_json::to_value(&*manifest),
         Scope::App(app) => {
@@ -316,7 +317,9 @@ fn proof(session: &Session, leaf: &str, auth: Option<&str>) -> Result<Response, 
     {
         return Err(unknown());
     }
-    let proof = session.services.identities.manifest().proof(leaf).ok_or_else(unknown)?;
+    let manifest = session.services.identities.manifest();
+    session.still_attested()?;
+    let proof = manifest.proof(leaf).ok_or_else(unknown)?;
     serde_json::to_value(&proof).map(|shown| json_value(&shown)).map_err(internal)
 }
 

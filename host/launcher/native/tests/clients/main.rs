@@ -317,6 +317,41 @@ fn management_over_http() {
     host.stop();
 }
 
+/// Bug: a connection to an app's hostname was told of another configuration than its certificate said, and of an
+/// app that was gone by an internal error. Required: `attestation-stale` and the end, and `unknown-app`.
+#[test]
+fn leaves_are_those_that_the_certificate_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::start(dir.path());
+    let load = |number| {
+        let loaded = host.http("PUT", "/.enclave/v1/apps/one?hostname=one.example", &artifact(number));
+        assert_eq!(loaded.status, 200, "{loaded:?}");
+    };
+    let targets = ["manifest", "proofs/app.one.code_hash", "proofs/core.ca_key"]
+        .map(|last| format!("/.enclave/v1/{last}"));
+    let connect = || targets.clone().map(|target| (target, host.tls("one.example", &["http/1.1"])));
+    let ask =
+        |tls: &mut support::Tls, target: &str| request(tls, "GET", target, &[("host", "one.example")], b"");
+    load(1);
+    let mut before = connect();
+    for (target, tls) in &mut before {
+        assert_eq!(ask(tls, target).status, 200, "{target}");
+    }
+    load(2);
+    for (target, tls) in &mut before {
+        assert_eq!(ask(tls, target).problem(), (421, "attestation-stale".into()), "{target}");
+    }
+    let mut before = connect();
+    for (target, tls) in &mut before {
+        assert_eq!(ask(tls, target).status, 200, "{target}");
+    }
+    assert_eq!(host.http("DELETE", "/.enclave/v1/apps/one", b"").status, 200);
+    for (target, tls) in &mut before {
+        assert_eq!(ask(tls, target).problem(), (404, "unknown-app".into()), "{target}");
+    }
+    host.stop();
+}
+
 #[test]
 fn on_an_apps_hostname_only_that_app_exists() {
     let dir = tempfile::tempdir().unwrap();
