@@ -173,6 +173,15 @@ impl HostProcess {
         Ok(VerificationPolicy::for_measurement(roots, self.mrenclave()?))
     }
 
+    /// That policy as the file that the image build writes: what is not in it has its default.
+    ///
+    /// # Errors
+    /// As [`HostProcess::verification_policy`].
+    pub fn verification_policy_file(&self) -> Result<String> {
+        let root = image_tool::Root::Development(development_root()?);
+        Ok(image_tool::verification_policy(&self.mrenclave()?, root))
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {

@@ -80,7 +80,7 @@ impl Scene {
         let host =
             HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
         let mrenclave = host.mrenclave().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        let policy = host.verification_policy().unwrap().to_toml().unwrap();
+        let policy = host.verification_policy_file().unwrap();
         Scene { folder, host, mrenclave, policy }
     }
 

@@ -56,7 +56,7 @@ fn it_verifies_and_calls_a_running_enclave(platform: Platform) {
     load("echo", example::compile(platform, &echo).unwrap());
 
     let policy = folder.path().join("policy.toml");
-    fs::write(&policy, host.verification_policy().unwrap().to_toml().unwrap()).unwrap();
+    fs::write(&policy, host.verification_policy_file().unwrap()).unwrap();
     let live = folder.path().join("live.json");
     let facts = json!({"address": host.address().to_string(), "policy": policy, "example": component});
     fs::write(&live, facts.to_string()).unwrap();
