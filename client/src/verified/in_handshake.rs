@@ -19,7 +19,8 @@ use time::OffsetDateTime;
 /// or `challenge` with a nonce that is offered as an ALPN name.
 ///
 /// The certificate chain leads to no public authority; what stands for it is the quote over the leaf's key.
-/// Collateral has to be known beforehand. For tier `channel`, which begins after the handshake, use
+/// Set `ClientConfig::resumption` to `Resumption::disabled()`: a resumed session shows no certificate, so nothing would
+/// be judged. Collateral has to be known beforehand. For tier `channel`, which begins after the handshake, use
 /// [`crate::VerifiedConnector`].
 #[derive(Debug)]
 pub struct QuotedCertificates {
