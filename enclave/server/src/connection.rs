@@ -59,8 +59,10 @@ type Protocol = Option<Vec<u8>>;
 async fn handshake(
     services: &Arc<Services>,
     handle: &Handle,
-    connection: Connection,
+    mut connection: Connection,
 ) -> io::Result<(Session, Protocol, Shared)> {
+    // A handshake that fails drops it right behind the alert that says why.
+    connection.set_close_on_drop(true);
     let started = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), connection).await?;
     let (sni, nonce) = {
         let hello = started.client_hello();
@@ -81,7 +83,9 @@ async fn handshake(
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
     };
-    let stream = started.into_stream(identity.config.clone()).await?;
+    let mut stream = started.into_stream(identity.config.clone()).await?;
+    // From here on TLS has an end of its own, and less than that is to look like a failure.
+    stream.get_mut().0.set_close_on_drop(false);
     let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     let (stream, channel) = Shared::new(stream);
     let session = Session::new(services.clone(), handle.clone(), sni, identity, channel);

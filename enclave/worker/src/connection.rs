@@ -17,18 +17,19 @@ use crate::wait_list::Place;
 /// Both directions are bounded by credit: the host sends no more than was read, and a writer waits when the
 /// host has not passed on what it got. Closing (`poll_close`) ends this side's direction and leaves the other
 /// open. A connection that was closed and is then dropped ends in order; one that is dropped without having
-/// been closed is reset, and what was in flight is lost.
+/// been closed is reset, and what was in flight is lost ([`Connection::set_close_on_drop`]).
 pub struct Connection {
     shared: Arc<Shared>,
     id: u64,
     peer: Option<SocketAddr>,
+    close_on_drop: bool,
     /// Where it waits for room in the ring.
     place: Place,
 }
 
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, id: u64, peer: Option<SocketAddr>) -> Self {
-        Connection { shared, id, peer, place: Place::default() }
+        Connection { shared, id, peer, close_on_drop: false, place: Place::default() }
     }
 
     /// Who connected, as the host claims. `None` for a connection that the enclave dialed.
@@ -39,6 +40,12 @@ impl Connection {
     /// A number that no other connection of this worker has or had.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether dropping it closes it first, for an owner that drops it where nothing can be awaited: what was
+    /// written reaches the peer, who cannot tell the end from one in order. At first it does not.
+    pub fn set_close_on_drop(&mut self, close: bool) {
+        self.close_on_drop = close;
     }
 }
 
@@ -66,7 +73,13 @@ impl AsyncWrite for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.with(|reactor, _| reactor.drop_connection(self.id, &mut self.place));
+        self.shared.with(|reactor, _| {
+            if self.close_on_drop {
+                // Fails for one that is over already.
+                drop(reactor.close(self.id));
+            }
+            reactor.drop_connection(self.id, &mut self.place);
+        });
     }
 }
 

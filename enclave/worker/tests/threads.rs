@@ -8,13 +8,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use boundary_ring::host::{self, Channel};
-use boundary_wire::frame::{ConnId, ToEnclave};
+use boundary_wire::frame::{ConnId, ToEnclave, ToHost};
 use enclave_platform::clock::Clock;
 use enclave_platform::{
     HostTime, Identity, KeyError, Kind, Notified, Notify, Platform, RandomError, SealKeyRequest, ThreadIndex,
 };
 use enclave_worker::{Ended, HostMisbehaved, Room, Worker, Workers, queue};
-use futures_lite::{StreamExt, future};
+use futures_lite::{AsyncWriteExt, StreamExt, future};
 use zeroize::Zeroizing;
 
 const ROOM: Room = Room { connections: 1024, receive: 64 << 20 };
@@ -269,5 +269,55 @@ fn what_is_no_frame_ends_the_channel() {
         assert!(host.to_enclave.push(&[garbage]).unwrap());
         let ended = worker.run(async move { assert!(handle.accept().await.is_none()) });
         assert!(matches!(ended, Ended::HostMisbehaved(HostMisbehaved::Frame(_))), "{ended:?}");
+    }
+}
+
+/// What a dropped connection sends behind its data: the end that its owner chose.
+#[test]
+fn a_dropped_connection_is_reset_or_closed_as_its_owner_said() {
+    for close in [false, true] {
+        let enclave = Enclave::new(1);
+        let (worker, mut host) = enclave.worker(0);
+        let handle = worker.handle();
+        let platform = enclave.platform.clone();
+        let frames = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                worker.run(async move {
+                    let mut connection = handle.accept().await.unwrap();
+                    connection.set_close_on_drop(close);
+                    connection.write_all(b"bye").await.unwrap();
+                })
+            });
+            let mut frames = Vec::new();
+            let started = Instant::now();
+            while started.elapsed() < LONG && !matches!(frames.last(), Some(&("closed" | "reset"))) {
+                let Some(message) = host.to_host.peek().unwrap() else {
+                    std::thread::yield_now();
+                    continue;
+                };
+                let mut bytes = Vec::new();
+                message.copy_to(&mut bytes);
+                message.consume();
+                match ToHost::decode(&bytes).unwrap() {
+                    ToHost::Credit { conn: ConnId::LISTENER, .. } => {
+                        let peer = "192.0.2.1:1".parse().unwrap();
+                        let accepted = ToEnclave::Accepted { conn: ConnId::accepted(1), peer };
+                        assert!(host.to_enclave.push(&accepted.encode().unwrap().parts()).unwrap());
+                        platform.wake(ThreadIndex(0));
+                    }
+                    ToHost::Data { bytes, .. } => {
+                        assert_eq!(bytes, b"bye");
+                        frames.push("data");
+                    }
+                    ToHost::Eof { .. } => frames.push("eof"),
+                    ToHost::Closed { .. } => frames.push("closed"),
+                    ToHost::Reset { .. } => frames.push("reset"),
+                    _ => {}
+                }
+            }
+            frames
+        });
+        let expected: &[_] = if close { &["data", "eof", "closed"] } else { &["data", "reset"] };
+        assert_eq!(frames, expected);
     }
 }

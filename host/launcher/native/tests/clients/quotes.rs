@@ -106,7 +106,10 @@ fn leaf(tls: &Tls) -> LeafCertificate {
 
 /// A connection whose handshake is over.
 fn connected(host: &Host, server_name: &str, alpn: &[&str]) -> Result<Tls, rustls::Error> {
-    let refused = |error: std::io::Error| *error.into_inner().unwrap().downcast::<rustls::Error>().unwrap();
+    let refused = |error: std::io::Error| match error.downcast::<rustls::Error>() {
+        Ok(error) => error,
+        Err(error) => panic!("no answer: {error:?}"),
+    };
     let mut tls = host.try_tls(server_name, alpn).map_err(refused)?;
     while tls.conn.is_handshaking() {
         tls.conn.complete_io(&mut tls.sock).map_err(refused)?;
