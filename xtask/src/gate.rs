@@ -30,7 +30,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         crate::reproduce::command(&crate::reproduce::Options::default())?;
         long::miri()?;
         long::fuzz()?;
-        long::soak(options)?;
+        crate::soak::command(&crate::soak::Options::of_both(options.soak_minutes))?;
     }
     tests(options)
 }

@@ -1,4 +1,4 @@
-//! One command for every chore: `cargo xtask check | test | image | reproduce | tcb | demo | bench`.
+//! One command for every chore: `cargo xtask check | test | image | reproduce | tcb | demo | bench | soak`.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod demo;
 mod gate;
 mod image;
 mod reproduce;
+mod soak;
 mod tcb;
 mod tool;
 
@@ -38,6 +39,8 @@ enum Chore {
     Demo(demo::Options),
     /// Measure: what the enclave boundary costs, or which storage engine is how fast.
     Bench(bench::Options),
+    /// Put a mixed load on a host for a while, kill and restart it, and show that nothing grew or was lost.
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Tcb(options) => tcb::command(&options),
         Chore::Demo(options) => demo::command(&options),
         Chore::Bench(options) => bench::command(&options),
+        Chore::Soak(options) => soak::command(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

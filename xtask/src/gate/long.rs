@@ -1,30 +1,34 @@
-//! What takes too long for every change: Miri, fuzzing, a soak. `cargo xtask test --full` runs it.
+//! What takes too long for every change: Miri and fuzzing. `cargo xtask test --full` runs it.
 
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Options;
-use crate::tool::{self, cargo, run};
+use crate::tool::{self, run};
 
 /// What Miri interprets: all unsafe code of ours that it can run.
 ///
 /// It cannot run assembly, system calls or code made at run time: of `enclave-wasm-platform` it runs the pools,
 /// and nothing of what enters an enclave or a guest. Every other crate forbids unsafe code, so the compiler has
 /// shown there what Miri would look for.
-const MIRI: &[&[&str]] = &[
-    &["-p", "boundary-ring", "--lib"],
-    &["-p", "enclave-platform", "--lib", "alloc::"],
-    &["-p", "enclave-wasm-platform", "--lib", "--", "memory::", "stack::"],
+const MIRI: &[(&[&str], &str)] = &[
+    (&["-p", "boundary-ring", "--lib"], STACKED),
+    (&["-p", "enclave-platform", "--lib", "alloc::"], TREE),
+    (&["-p", "enclave-wasm-platform", "--lib", "--", "memory::", "stack::"], STACKED),
 ];
+/// Miri's own model of aliasing, the stricter one.
+const STACKED: &str = "";
+/// The other model: `dlmalloc` keeps pointers into itself between calls with `&mut self`, which the first one
+/// forbids whatever its caller does.
+const TREE: &str = "-Zmiri-tree-borrows";
 
 /// Needs the nightly toolchain with Miri.
 pub(super) fn miri() -> Result<()> {
-    for what in MIRI {
+    for (what, aliasing) in MIRI {
         run(nightly_cargo(&[&["miri", "test"], *what].concat())
             .env("CARGO_TARGET_DIR", tool::target_dir().join("miri"))
             // Time and randomness of the machine; leaks of what lives as long as the program.
-            .env("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"))
+            .env("MIRIFLAGS", format!("-Zmiri-disable-isolation -Zmiri-ignore-leaks {aliasing}")))
         .context("`rustup +nightly component add miri` installs what this needs")?;
     }
     Ok(())
@@ -62,20 +66,6 @@ pub(super) fn fuzz() -> Result<()> {
             .arg(format!("-artifact_prefix={}/broken-", found.display()))
             .arg(&found)
             .arg(&corpus))?;
-    }
-    Ok(())
-}
-
-/// A mixed load for a while, on each platform (`tests/src/bin/soak`).
-pub(super) fn soak(options: &Options) -> Result<()> {
-    let image = crate::image::for_development()?;
-    run(&mut cargo(&["build", "-p", "host-launcher"]))?;
-    run(&mut cargo(&["build", "-p", "enclave-os-cli", "-p", "scenarios"]))?;
-    for platform in ["native", "emulated"] {
-        run(Command::new(tool::target_dir().join("debug/soak"))
-            .env("ENCLAVE_OS_IMAGE_DIR", &image)
-            .current_dir(tool::root())
-            .args(["--platform", platform, "--minutes", &options.soak_minutes.to_string()]))?;
     }
     Ok(())
 }

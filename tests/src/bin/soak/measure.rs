@@ -142,6 +142,10 @@ pub(crate) fn verdict(samples: &[Sample]) -> Result<()> {
         ensure!(threads <= scale.2, "{threads} threads run, {} did", scale.2);
         ensure!(sample.disk <= scale.3, "the store grew to {} bytes, {} were allowed", sample.disk, scale.3);
     }
-    anstream::println!("nothing grew, nothing was lost");
+    if let [start, .., end] = samples {
+        let (start, end) = (start.memory >> 20, end.memory >> 20);
+        anstream::eprintln!("{start} MiB resident at the start, {end} MiB at the end");
+    }
+    anstream::eprintln!("nothing grew, nothing was lost");
     Ok(())
 }
