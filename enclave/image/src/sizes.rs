@@ -19,11 +19,11 @@ pub(crate) const ROOM: Room = Room { connections: 16 * 1024, receive: 512 << 20 
 /// | 384 MiB | linear memories |
 /// | 97 MiB | fiber stacks, each 512 KiB and a page |
 /// | 256 MiB | requests and answers |
-/// | 64 MiB | bytes received and not yet read |
-/// | 479 MiB | connections (TLS and an unfinished request: 50 KiB each), the store's table, loaded apps, artifacts on their way into the code section, what threads keep for later |
+/// | 96 MiB | bytes received and not yet read |
+/// | 447 MiB | connections (TLS and an unfinished request: 50 KiB each), the store's table, loaded apps, artifacts on their way into the code section, what threads keep for later |
 #[cfg(target_env = "sgx")]
 pub(crate) const CAPACITY: Capacity =
     Capacity { guests: Sizes { code: usize::MAX, memory: 384 << 20, stacks: 192 }, requests: 256 << 20 };
 /// See [`CAPACITY`].
 #[cfg(target_env = "sgx")]
-pub(crate) const ROOM: Room = Room { connections: 2048, receive: 64 << 20 };
+pub(crate) const ROOM: Room = Room { connections: 4096, receive: 96 << 20 };

@@ -1,7 +1,8 @@
 //! How many bytes may clients make the enclave hold?
 //!
 //! One budget for all connections of all workers. A connection keeps a small allowance of its own for
-//! free, so that a few large uploads cannot shut out ordinary calls.
+//! free, so that a few large uploads cannot shut out ordinary calls. One half is kept for those who have shown that
+//! they may load, so that nobody else's uploads shut out theirs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,9 +28,10 @@ impl Budget {
         Budget(Arc::new(Shared { free: AtomicUsize::new(total), total }))
     }
 
-    /// A share that holds nothing yet and may hold `allowance` bytes outside the budget.
+    /// A share that holds nothing yet and may hold `allowance` bytes outside the budget. Of the budget it is a
+    /// stranger's: see [`Share::trust`].
     pub fn share(&self, allowance: usize) -> Share {
-        Share { budget: self.clone(), allowance, taken: 0 }
+        Share { budget: self.clone(), allowance, taken: 0, left_for_others: self.0.total / 2 }
     }
 
     /// Bytes that are not held by anyone.
@@ -49,9 +51,16 @@ pub struct Share {
     budget: Budget,
     allowance: usize,
     taken: usize,
+    /// What it must leave free when it grows.
+    left_for_others: usize,
 }
 
 impl Share {
+    /// Lets it have the part of the budget that strangers leave: its owner has shown that it may load.
+    pub fn trust(&mut self) {
+        self.left_for_others = 0;
+    }
+
     /// Makes the share cover `bytes`, growing or shrinking it.
     ///
     /// # Errors
@@ -61,8 +70,11 @@ impl Share {
         let free = &self.budget.0.free;
         if wanted > self.taken {
             let more = wanted - self.taken;
-            free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(more))
-                .map_err(|_| Overloaded)?;
+            let keep = self.left_for_others;
+            free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
+                free.checked_sub(more).filter(|left| *left >= keep)
+            })
+            .map_err(|_| Overloaded)?;
         } else {
             free.fetch_add(self.taken - wanted, Ordering::Relaxed);
         }
@@ -126,18 +138,39 @@ mod tests {
     #[test]
     fn an_allowance_costs_nothing_and_the_rest_is_shared() {
         let budget = Budget::new(100);
-        let mut first = budget.share(10);
+        let trusted = |allowance| {
+            let mut share = budget.share(allowance);
+            share.trust();
+            share
+        };
+        let mut first = trusted(10);
         first.cover(10).unwrap();
         assert_eq!(budget.free(), 100);
         first.cover(90).unwrap();
         assert_eq!(budget.free(), 20);
-        let mut second = budget.share(10);
+        let mut second = trusted(10);
         assert_eq!(second.cover(31), Err(Overloaded));
         assert_eq!(second.cover(30), Ok(()));
         drop(first);
         assert_eq!(budget.free(), 80);
         second.cover(0).unwrap();
         assert_eq!(budget.free(), 100);
+    }
+
+    #[test]
+    fn strangers_leave_half_for_those_who_may_load() {
+        let budget = Budget::new(100);
+        let mut strangers = [budget.share(0), budget.share(0)];
+        assert_eq!(strangers[0].cover(51), Err(Overloaded));
+        strangers[0].cover(30).unwrap();
+        assert_eq!(strangers[1].cover(21), Err(Overloaded));
+        strangers[1].cover(20).unwrap();
+        let mut operator = budget.share(0);
+        operator.trust();
+        operator.cover(50).unwrap();
+        assert_eq!(budget.free(), 0);
+        strangers[1].cover(10).unwrap();
+        assert_eq!(strangers[0].cover(31), Err(Overloaded), "what comes back is not theirs yet");
     }
 
     proptest! {

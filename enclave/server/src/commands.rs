@@ -20,7 +20,7 @@ pub(crate) async fn run(session: &Session, envelope: Envelope, share: &mut Share
         Command::Call(call) => self::call(session, &call, auth).await,
         Command::List => list(session, auth),
         Command::Load(load) => {
-            let fresh = session.services.budget.share(limits::ALLOWANCE);
+            let fresh = session.share(limits::ALLOWANCE);
             self::load(session, load, std::mem::replace(share, fresh), auth).await
         }
         Command::Unload(unload) => self::unload(session, unload.name, auth).await,
@@ -103,6 +103,12 @@ pub(crate) async fn load(
     let (app, change) = services.control.ask(|done| Job::Load { load, artifact, share, done }).await?;
     session.accept_own_change(&change);
     Ok(Reply::Loaded { app })
+}
+
+/// Why no credential whatever lets anybody load; `None`: there are some that do.
+pub(crate) fn nobody_loads(session: &Session) -> Option<Refusal> {
+    let denied = decide(&session.services.policy, Operation::Load, None).err()?;
+    (denied.code() == "no-operators").then(|| denied.into())
 }
 
 pub(crate) async fn unload(session: &Session, name: String, auth: Option<&str>) -> Result<Reply, Refusal> {

@@ -7,9 +7,10 @@ use boundary_wire::client::LENGTH_PREFIX;
 use enclave_ratls::{Alert, Identity};
 use enclave_worker::{Connection, Handle};
 use futures_channel::mpsc;
-use futures_lite::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use futures_lite::{AsyncReadExt, AsyncWriteExt, StreamExt, future};
 use futures_rustls::LazyConfigAcceptor;
 
+use crate::places::{Place, Places};
 use crate::prefixed::Prefixed;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -19,11 +20,15 @@ use crate::{Services, attest, framed, http, limits};
 
 /// Serves the connections of one worker until it drains; returns when they have ended or their grace is over.
 pub(crate) async fn accept_all(services: Arc<Services>, handle: Handle) {
-    let mut handshakes = Places::new(limits::HANDSHAKES);
+    let places = Places::new(handle.clone());
     // Every connection holds a sender: the receiver ends when the last one has.
     let (open, mut closed) = mpsc::channel::<()>(0);
     loop {
-        let place = handshakes.take().await;
+        let draining = async {
+            handle.draining().await;
+            None
+        };
+        let Some(place) = future::or(async { Some(places.take().await) }, draining).await else { break };
         let Some(connection) = handle.accept().await else { break };
         let (services, worker, open) = (services.clone(), handle.clone(), open.clone());
         handle
@@ -42,12 +47,18 @@ pub(crate) async fn accept_all(services: Arc<Services>, handle: Handle) {
         // Nothing is ever sent: this is the end of the last one.
         closed.next().await;
     };
-    futures_lite::future::or(all_closed, grace).await;
+    future::or(all_closed, grace).await;
 }
 
 async fn serve(services: Arc<Services>, handle: Handle, connection: Connection, place: Place) {
-    let accepted = within(&handle, limits::HANDSHAKE_TIME, handshake(&services, &handle, connection)).await;
-    drop(place);
+    let place = Arc::new(place);
+    let handshake =
+        within(&handle, limits::HANDSHAKE_TIME, handshake(&services, &handle, connection, &place));
+    let gives_way = async {
+        place.asked_to_leave().await;
+        None
+    };
+    let accepted = future::or(handshake, gives_way).await;
     // A handshake that fails was answered by an alert; who did not finish one is told nothing.
     let Some(Ok((session, protocol, stream))) = accepted else { return };
     demultiplex(Arc::new(session), protocol, stream).await;
@@ -60,6 +71,7 @@ async fn handshake(
     services: &Arc<Services>,
     handle: &Handle,
     mut connection: Connection,
+    place: &Arc<Place>,
 ) -> io::Result<(Session, Protocol, Shared)> {
     // A handshake that fails drops it right behind the alert that says why.
     connection.set_close_on_drop(true);
@@ -71,7 +83,10 @@ async fn handshake(
     };
     let identity = match nonce {
         Ok(None) => Ok(services.identities.select(sni.as_deref())),
-        Ok(Some(nonce)) => challenged(services, handle, sni.as_deref(), nonce).await,
+        Ok(Some(nonce)) => {
+            let _serving = place.serve();
+            challenged(services, handle, sni.as_deref(), nonce).await
+        }
         Err(_) => Err(Alert::NoApplicationProtocol),
     };
     let identity = match identity {
@@ -88,7 +103,8 @@ async fn handshake(
     stream.get_mut().0.set_close_on_drop(false);
     let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     let (stream, channel) = Shared::new(stream);
-    let session = Session::new(services.clone(), handle.clone(), sni, identity, channel);
+    place.has_arrived();
+    let session = Session::new(services.clone(), handle.clone(), sni, identity, channel, place.clone());
     Ok((session, protocol, stream))
 }
 
@@ -138,47 +154,21 @@ async fn demultiplex(session: Arc<Session>, protocol: Protocol, mut stream: Shar
     }
 }
 
+/// Resolves when a connection that waits for a request has to end: the worker drains, or others need its place.
+pub(crate) async fn asked_to_stop<T>(session: &Session) -> Option<T> {
+    let drains = async {
+        session.handle.draining().await;
+    };
+    future::or(drains, session.place.asked_to_leave()).await;
+    None
+}
+
 /// Exactly `count` bytes, unless the client is too slow or gone.
 async fn first_bytes(session: &Session, stream: &mut Shared, count: usize) -> Option<Vec<u8>> {
     let mut bytes = vec![0; count];
     let read = within(&session.handle, limits::IDLE_TIME, stream.read_exact(&mut bytes));
-    let asked_to_stop = async {
-        session.handle.draining().await;
-        None
-    };
-    match futures_lite::future::or(read, asked_to_stop).await {
+    match future::or(read, asked_to_stop(session)).await {
         Some(Ok(())) => Some(bytes),
         _ => None,
-    }
-}
-
-/// A bounded number of places; who finds none waits.
-struct Places {
-    free: mpsc::Receiver<()>,
-    give: mpsc::Sender<()>,
-}
-
-impl Places {
-    fn new(count: usize) -> Places {
-        let (mut give, free) = mpsc::channel(count);
-        for _ in 0..count {
-            // The channel holds `count` and one per sender.
-            let _full = give.try_send(()).is_err();
-        }
-        Places { free, give }
-    }
-
-    async fn take(&mut self) -> Place {
-        self.free.next().await;
-        Place(self.give.clone())
-    }
-}
-
-/// Given back when dropped.
-struct Place(mpsc::Sender<()>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _full = self.0.try_send(()).is_err();
     }
 }

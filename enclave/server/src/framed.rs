@@ -7,11 +7,13 @@ use boundary_wire::client::{Command, Decoded, Frame, FrameDecoder, Limits, Reply
 use enclave_platform::clock::Monotonic;
 use enclave_worker::Handle;
 use futures_io::{AsyncRead, AsyncWrite};
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 
 use crate::budget::{Overloaded, Share};
 use crate::commands;
+use crate::connection::asked_to_stop;
 use crate::limits;
+use crate::places::Serving;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::timeout::within;
@@ -19,14 +21,19 @@ use crate::timeout::within;
 /// Serves a connection until it ends, idles too long, or has to be closed.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, stream: &mut S) {
     let mut decoder = FrameDecoder::new(Limits::default());
-    let mut share = session.services.budget.share(limits::ALLOWANCE);
+    let mut share = session.share(limits::ALLOWANCE);
     let mut buffer = vec![0; limits::RECORD];
-    let mut deadline = None;
+    let nobody_loads = commands::nobody_loads(session);
+    let mut arriving: Option<Arriving> = None;
     loop {
-        let Some(read) = read(session, stream, &mut share, &mut buffer, &decoder, deadline).await else {
+        let Some(read) = read(session, stream, &mut share, &mut buffer, &decoder, arriving.as_ref()).await
+        else {
             return;
         };
         let mut input = buffer.get(..read).unwrap_or_default();
+        if let Some(arriving) = &mut arriving {
+            arriving.received = arriving.received.saturating_add(read);
+        }
         while !input.is_empty() {
             let held = decoder.held_bytes();
             let fed = decoder.feed(input);
@@ -39,12 +46,27 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, 
                 write(session, stream, &mut share, reply, decoder.is_wrapped()).await;
                 return;
             }
+            let _serving = session.place.serve();
+            if fed.decoded.is_some() {
+                arriving = None;
+            }
             let (reply, wrapped) = match fed.decoded {
-                None => continue,
+                None => match nobody_loads.as_ref().filter(|_| decoder.is_loading()) {
+                    // Nothing that may still come could make it good.
+                    Some(denied) => (denied.clone().into_reply(), decoder.skip()),
+                    None => continue,
+                },
                 Some(Ok(Frame::Ping)) => (Reply::Pong, false),
                 Some(Ok(Frame::Healthz)) => (Reply::Healthz, false),
                 Some(Ok(Frame::Envelope { envelope, wrapped })) => {
-                    (commands::run(session, envelope, &mut share).await, wrapped)
+                    let run = async { Some(commands::run(session, envelope, &mut share).await) };
+                    let left = async {
+                        session.client_gone().await;
+                        None
+                    };
+                    // Nobody is there any more for the answer: what was begun for it ends.
+                    let Some(reply) = future::or(run, left).await else { return };
+                    (reply, wrapped)
                 }
                 Some(Err(bad)) => {
                     if bad.fatal {
@@ -57,14 +79,25 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(session: &Session, 
                 return;
             }
         }
-        deadline = match (decoder.is_idle(), deadline) {
-            (true, _) => None,
-            (false, Some(deadline)) => Some(deadline),
-            (false, None) => Some(session.handle.monotonic().after(limits::REQUEST_TIME)),
+        arriving = match arriving {
+            _ if decoder.is_idle() => None,
+            Some(arriving) => Some(arriving),
+            None => Some(Arriving {
+                begun: session.handle.monotonic(),
+                received: 0,
+                _serving: session.place.serve(),
+            }),
         };
         // A long frame must not keep the worker's other connections waiting.
         Handle::yield_now().await;
     }
+}
+
+/// A frame of which a part is there.
+struct Arriving {
+    begun: Monotonic,
+    received: usize,
+    _serving: Serving,
 }
 
 /// Bytes for the decoder. `None`: the connection ends.
@@ -74,19 +107,17 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     share: &mut Share,
     buffer: &mut [u8],
     decoder: &FrameDecoder,
-    deadline: Option<Monotonic>,
+    arriving: Option<&Arriving>,
 ) -> Option<usize> {
     let handle = &session.handle;
     let read = if decoder.is_idle() {
-        let asked_to_stop = async {
-            handle.draining().await;
-            Some(Ok(0))
-        };
         let next = within(handle, limits::IDLE_TIME, stream.read(buffer));
-        futures_lite::future::or(next, asked_to_stop).await
+        future::or(next, asked_to_stop(session)).await
     } else {
-        let left = deadline.map_or(limits::STALL_TIME, |at| at.since(handle.monotonic()));
-        within(handle, limits::STALL_TIME.min(left), stream.read(buffer)).await
+        let now = handle.monotonic();
+        let time =
+            arriving.map_or(limits::STALL_TIME, |frame| limits::read_time(frame.begun, now, frame.received));
+        within(handle, time, stream.read(buffer)).await
     };
     match read {
         Some(Ok(read)) if read > 0 => Some(read),
@@ -182,11 +213,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_covered_until_it_is_taken() {
-        let budget = Budget::new(100_000);
+        let budget = Budget::new(200_000);
         let mut share = budget.share(1000);
         let reply = |size| Reply::error("trap", "x".repeat(size));
         let frame = encode(&mut share, reply(50_000), false);
-        assert!(frame.len() > 50_000 && budget.free() <= 100_000 + 1000 - frame.len());
+        assert!(frame.len() > 50_000 && budget.free() <= 200_000 + 1000 - frame.len());
         let mut second = budget.share(1000);
         let refused = encode(&mut second, reply(90_000), false);
         assert!(refused.len() < 500 && String::from_utf8_lossy(&refused).contains("\"overloaded\""));

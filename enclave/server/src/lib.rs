@@ -25,6 +25,7 @@ mod gate;
 mod hex;
 mod http;
 mod limits;
+mod places;
 mod prefixed;
 mod refusal;
 mod session;

@@ -2,18 +2,26 @@
 
 use std::time::Duration;
 
+use enclave_platform::clock::Monotonic;
+
 /// From the accepted connection to the end of the TLS handshake.
 pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// For every thread of the enclave to come by once, when somebody asks whether all do.
 pub(crate) const ROLL_CALL_TIME: Duration = Duration::from_secs(2);
-/// Handshakes under way per worker; further connections wait for the host to be asked.
-pub(crate) const HANDSHAKES: usize = 256;
+/// Before a connection that has not finished its handshake has to give up its place to another one.
+pub(crate) const ARRIVING_PATIENCE: Duration = Duration::from_secs(1);
+/// Before a connection without a request has to.
+pub(crate) const SILENT_PATIENCE: Duration = Duration::from_secs(5);
+/// Of so many connections of a worker, one is left for those that its apps open.
+pub(crate) const DIALED_PART: usize = 8;
 /// From the handshake to the first byte, and between requests.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(300);
 /// Between two pieces of one request.
 pub(crate) const STALL_TIME: Duration = Duration::from_secs(30);
 /// For a whole request to arrive.
 pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(900);
+/// Bytes per second of a request that arrive at least, [`STALL_TIME`] beside.
+pub(crate) const READ_RATE: u64 = 16 * 1024;
 /// For the client to take an answer, however short.
 pub(crate) const WRITE_TIME: Duration = Duration::from_secs(60);
 /// Bytes per second that a client takes of its answers at least, [`WRITE_TIME`] beside.
@@ -28,6 +36,8 @@ pub(crate) const RECORD: usize = 16 * 1024;
 pub(crate) const ALLOWANCE: usize = 32 * 1024;
 /// The largest JSON body of an HTTP request.
 pub(crate) const MAX_JSON: usize = 8 * 1024 * 1024;
+/// Most memory that the values of a JSON body may take once parsed.
+pub(crate) const MAX_VALUES: usize = 64 * 1024 * 1024;
 /// The largest certificate chain that can be installed.
 pub(crate) const MAX_PEM: usize = 64 * 1024;
 /// All options of an upload together.
@@ -84,7 +94,31 @@ pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;
 /// Parsed JSON takes at most this many bytes of memory for each byte of its text.
 pub(crate) const JSON_COST: usize = 32;
 
+/// For the next piece of a request to arrive of which `received` bytes have, when it began to at `begun`: as long as
+/// its sender is not too slow altogether.
+pub(crate) fn read_time(begun: Monotonic, now: Monotonic, received: usize) -> Duration {
+    let all = STALL_TIME.saturating_add(Duration::from_secs(received as u64 / READ_RATE)).min(REQUEST_TIME);
+    begun.after(all).since(now).min(STALL_TIME)
+}
+
 /// For the client to take an answer of `bytes`, or all the answers of a connection together.
 pub(crate) fn write_time(bytes: usize) -> Duration {
     WRITE_TIME.saturating_add(Duration::from_secs(bytes as u64 / WRITE_RATE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_the_time_that_its_sender_earns() {
+        let at = |seconds: u64| Monotonic::from_nanos(seconds * 1_000_000_000);
+        let left = |now, received| read_time(at(100), at(now), received).as_secs();
+        assert_eq!(left(100, 0), 30);
+        assert_eq!(left(129, 29), 1, "a byte a second is too slow");
+        assert_eq!(left(131, 31), 0);
+        assert_eq!(left(150, 64 << 20), 30, "never longer than between two pieces");
+        assert_eq!(left(999, 64 << 20), 1);
+        assert_eq!(left(1000, usize::MAX), 0, "nor altogether longer than any request has");
+    }
 }

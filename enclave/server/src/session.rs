@@ -1,5 +1,6 @@
 //! What the server knows of one connection.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +10,9 @@ use enclave_ratls::{Change, Identity, LeafKey, ReportData, Scope, Seen};
 use enclave_worker::Handle;
 
 use crate::bucket::Bucket;
+use crate::budget::Share;
 use crate::catalog::Entry;
+use crate::places::Place;
 use crate::refusal::{Refusal, unknown_app};
 use crate::shared::Channel;
 use crate::{Services, attest};
@@ -21,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) scope: Scope,
     /// The server name of the handshake, in lower case.
     pub(crate) sni: Option<String>,
+    /// Where it stands among the connections of its worker.
+    pub(crate) place: Arc<Place>,
     /// What it may have quoted.
     pub(crate) quotes: Bucket,
     seen: Mutex<Seen>,
@@ -39,11 +44,26 @@ impl Session {
         sni: Option<String>,
         identity: Identity,
         channel: Channel,
+        place: Arc<Place>,
     ) -> Session {
         let Identity { scope, seen, key, .. } = identity;
         let (seen, nonce, closing) = (Mutex::new(seen), Mutex::new(None), AtomicBool::new(false));
         let quotes = attest::own_bucket();
-        Session { services, handle, scope, sni, quotes, seen, key, channel, nonce, closing }
+        Session { services, handle, scope, sni, place, quotes, seen, key, channel, nonce, closing }
+    }
+
+    /// A share of the budget, with `allowance` bytes outside of it.
+    pub(crate) fn share(&self, allowance: usize) -> Share {
+        let mut share = self.services.budget.share(allowance);
+        if self.services.policy.development() {
+            share.trust();
+        }
+        share
+    }
+
+    /// Resolves when the client has ended the connection or is gone. For while nobody reads from it.
+    pub(crate) async fn client_gone(&self) {
+        poll_fn(|cx| self.channel.poll_client_gone(cx)).await;
     }
 
     /// What a quote for this connection is made over. The exporter is computed here, from the connection that

@@ -36,6 +36,13 @@ impl Channel {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
         stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, Some(nonce)).ok()
     }
+
+    /// Resolves when the client has ended the connection, or it has failed. For while nobody reads.
+    pub(crate) fn poll_client_gone(&self, cx: &Context<'_>) -> Poll<()> {
+        let Some(stream) = self.0.upgrade() else { return Poll::Ready(()) };
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.get_ref().0.poll_peer_gone(cx)
+    }
 }
 
 impl AsyncRead for Shared {

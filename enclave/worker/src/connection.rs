@@ -42,6 +42,12 @@ impl Connection {
         self.id
     }
 
+    /// Resolves when the peer has ended its direction or reset the connection, even if bytes that it sent before
+    /// are still unread. It waits where a reader would: not for while somebody else reads.
+    pub fn poll_peer_gone(&self, cx: &Context<'_>) -> Poll<()> {
+        self.shared.with_quietly(|reactor, _| reactor.poll_peer_gone(self.id, cx))
+    }
+
     /// Whether dropping it closes it first, for an owner that drops it where nothing can be awaited: what was
     /// written reaches the peer, who cannot tell the end from one in order. At first it does not.
     pub fn set_close_on_drop(&mut self, close: bool) {

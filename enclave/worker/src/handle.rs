@@ -90,6 +90,11 @@ impl Handle {
         self.0.with_quietly(|reactor, _| reactor.is_draining())
     }
 
+    /// Connections that the worker may have at a time, dialed ones included.
+    pub fn most_connections(&self) -> usize {
+        self.0.with_quietly(|reactor, _| reactor.most_connections())
+    }
+
     /// Connects through the host to a name or address, which the host resolves as it likes: what answers there
     /// is for TLS to say.
     ///

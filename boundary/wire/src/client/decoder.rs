@@ -151,6 +151,21 @@ impl FrameDecoder {
         matches!(&self.phase, Phase::Body { body, .. } if body.outer.has_data())
     }
 
+    /// Whether bytes of an artifact are in the frame that is arriving.
+    pub fn is_loading(&self) -> bool {
+        matches!(&self.phase, Phase::Body { body, .. } if !body.artifact.is_empty())
+    }
+
+    /// Gives up the frame that is arriving: what is left of it is passed over. Whether it is a `Data` frame, as
+    /// far as that is known.
+    pub fn skip(&mut self) -> bool {
+        let wrapped = self.is_wrapped();
+        if let Phase::Body { left, .. } = self.phase {
+            self.phase = if left > 0 { Phase::Skip { left } } else { START };
+        }
+        wrapped
+    }
+
     /// Whether the stream stands between two frames: the only place where it may end well.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Length { have: 0, .. })

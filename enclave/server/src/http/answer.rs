@@ -17,7 +17,7 @@ use super::held::{Answers, Content};
 use super::multipart::{Event, Multipart, MultipartError};
 use super::path::{self, Path, PathError};
 use super::routes::{self, Found, Route};
-use super::{Answer, Request, Response, options, problem};
+use super::{Answer, Request, Response, json, options, problem};
 use crate::control::{Job, MAX_ARTIFACT};
 use crate::refusal::{Refusal, unknown_app};
 use crate::session::Session;
@@ -50,14 +50,14 @@ pub(super) async fn answer(session: &Session, answers: &Arc<Answers>, request: R
 }
 
 fn hold(session: &Session, answers: &Arc<Answers>, response: Response) -> Answer {
-    let (budget, now) = (&session.services.budget, session.handle.monotonic());
+    let (share, now) = (|| session.share(limits::SMALL_ANSWER), session.handle.monotonic());
     let (head, content) = response.into_parts();
-    match answers.hold(budget, now, content) {
+    match answers.hold(share(), now, content) {
         Ok(bytes) => http::Response::from_parts(head, Full::new(bytes)),
         Err(overloaded) => {
             let (head, content) = problem::problem(&overloaded.into()).into_parts();
             // A problem as short as this one is outside the budget.
-            let bytes = answers.hold(budget, now, content).unwrap_or_default();
+            let bytes = answers.hold(share(), now, content).unwrap_or_default();
             http::Response::from_parts(head, Full::new(bytes))
         }
     }
@@ -190,7 +190,7 @@ async fn operate(
             let function = names.get(1).cloned().unwrap_or_default();
             session.in_scope(name)?;
             let (bytes, mut share) = Body::new(session, body, limits::MAX_JSON)?.read_all().await?;
-            share.cover(bytes.capacity().saturating_add(bytes.len().saturating_mul(limits::JSON_COST)))?;
+            share.cover(bytes.capacity().saturating_add(json::cost(&bytes)?))?;
             let call = Call { app: name.to_owned(), function, params: params(&bytes)? };
             drop(bytes);
             commands::call(session, &call, auth).await.map(reply)
@@ -340,23 +340,22 @@ async fn load(
     let media = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).transpose();
     let media =
         media.map_err(|_| Refusal::new("bad-request", "the content type is not text"))?.unwrap_or_default();
-    let body = Body::new(session, body, MAX_ARTIFACT + limits::MAX_OPTIONS)?;
+    let body = Body::new(session, body, MAX_ARTIFACT + limits::MAX_OPTIONS)?.trusted();
     let is_form = media.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"));
     // The share covers the component until it is loaded.
     let (bytes, share) =
-        if is_form { read_form(session, &mut load, media, body).await? } else { body.read_all().await? };
+        if is_form { read_form(&mut load, media, body).await? } else { body.read_all().await? };
     load.bytes = bytes;
     commands::load(session, load, share, auth).await.map(reply)
 }
 
 /// The component is the part `component`; the other parts are options.
 async fn read_form(
-    session: &Session,
     load: &mut Load,
     media: &str,
     mut body: Body<'_>,
 ) -> Result<(Vec<u8>, crate::budget::Share), Refusal> {
-    let mut share = session.services.budget.share(limits::ALLOWANCE);
+    let mut share = body.share();
     let mut form = Multipart::new(media)?;
     let (mut component, mut seen_component) = (Vec::new(), false);
     let mut option: Option<(String, Vec<u8>)> = None;

@@ -16,7 +16,8 @@ pub(super) struct Body<'a> {
     incoming: Incoming,
     received: usize,
     limit: usize,
-    deadline: Monotonic,
+    begun: Monotonic,
+    trusted: bool,
 }
 
 impl<'a> Body<'a> {
@@ -25,16 +26,30 @@ impl<'a> Body<'a> {
         if incoming.size_hint().lower() > limit as u64 {
             return Err(too_large(limit));
         }
-        let deadline = session.handle.monotonic().after(limits::REQUEST_TIME);
-        Ok(Body { session, incoming, received: 0, limit, deadline })
+        let begun = session.handle.monotonic();
+        Ok(Body { session, incoming, received: 0, limit, begun, trusted: false })
+    }
+
+    /// The body of one who has shown that it may load.
+    pub(super) fn trusted(self) -> Self {
+        Body { trusted: true, ..self }
+    }
+
+    /// A share of the budget for what is read.
+    pub(super) fn share(&self) -> Share {
+        let mut share = self.session.share(limits::ALLOWANCE);
+        if self.trusted {
+            share.trust();
+        }
+        share
     }
 
     /// The next bytes, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         let handle = &self.session.handle;
         loop {
-            let left = self.deadline.since(handle.monotonic());
-            let frame = within(handle, limits::STALL_TIME.min(left), self.incoming.frame())
+            let time = limits::read_time(self.begun, handle.monotonic(), self.received);
+            let frame = within(handle, time, self.incoming.frame())
                 .await
                 .ok_or_else(|| Refusal::new("timeout", "the rest of the body did not arrive in time"))?;
             let Some(frame) = frame else { return Ok(None) };
@@ -59,7 +74,7 @@ impl<'a> Body<'a> {
 
     /// The whole body, with the share of the budget that covers it.
     pub(super) async fn read_all(mut self) -> Result<(Vec<u8>, Share), Refusal> {
-        let mut share = self.session.services.budget.share(limits::ALLOWANCE);
+        let mut share = self.share();
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await? {
             extend(&mut all, &bytes, self.expected(), &mut share, 0)?;

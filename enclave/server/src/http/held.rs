@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use enclave_platform::clock::Monotonic;
 
-use crate::budget::{Budget, Overloaded, Share};
+use crate::budget::{Overloaded, Share};
 use crate::limits;
 
 /// What an answer says.
@@ -48,14 +48,13 @@ struct Held {
 }
 
 impl Answers {
-    /// The bytes of an answer, which stay covered until they are dropped.
+    /// The bytes of an answer, which stay covered by `share` until they are dropped.
     pub(super) fn hold(
         self: &Arc<Self>,
-        budget: &Budget,
+        mut share: Share,
         now: Monotonic,
         content: Content,
     ) -> Result<Bytes, Overloaded> {
-        let mut share = budget.share(limits::SMALL_ANSWER);
         if let Content::Made(bytes) = &content {
             share.cover(bytes.capacity())?;
         }
@@ -97,22 +96,29 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Budget;
     use std::time::Duration;
 
     const START: Monotonic = Monotonic::from_nanos(0);
+
+    fn share(budget: &Budget) -> Share {
+        let mut share = budget.share(limits::SMALL_ANSWER);
+        share.trust();
+        share
+    }
 
     #[test]
     fn an_answer_is_covered_until_its_last_bytes_are_gone() {
         let budget = Budget::new(1 << 20);
         let answers = Arc::new(Answers::default());
         let made = |size| Content::Made(vec![b'x'; size]);
-        let mut first = answers.hold(&budget, START, made(1 << 19)).unwrap();
-        let _second = answers.hold(&budget, START, made(1 << 19)).unwrap();
+        let mut first = answers.hold(share(&budget), START, made(1 << 19)).unwrap();
+        let _second = answers.hold(share(&budget), START, made(1 << 19)).unwrap();
         assert_eq!(budget.free(), 2 * limits::SMALL_ANSWER);
-        assert_eq!(answers.hold(&budget, START, made(1 << 14)).unwrap_err(), Overloaded);
+        assert_eq!(answers.hold(share(&budget), START, made(1 << 14)).unwrap_err(), Overloaded);
         // What is said instead, and what costs nothing, is always there.
-        let _small = answers.hold(&budget, START, made(limits::SMALL_ANSWER)).unwrap();
-        let document = answers.hold(&budget, START, Content::Static(crate::OPENAPI)).unwrap();
+        let _small = answers.hold(share(&budget), START, made(limits::SMALL_ANSWER)).unwrap();
+        let document = answers.hold(share(&budget), START, Content::Static(crate::OPENAPI)).unwrap();
         assert_eq!(document, crate::OPENAPI);
         assert_eq!(document.as_ptr(), crate::OPENAPI.as_ptr(), "no copy");
         let rest = first.split_off(10);
@@ -126,15 +132,15 @@ mod tests {
     fn an_answer_that_is_not_taken_is_late() {
         let budget = Budget::new(1 << 30);
         let answers = Arc::new(Answers::default());
-        let short = answers.hold(&budget, START, Content::Static("{}")).unwrap();
+        let short = answers.hold(share(&budget), START, Content::Static("{}")).unwrap();
         let before = START.after(limits::WRITE_TIME - Duration::from_secs(1));
         assert!(!answers.is_late(before));
         assert!(answers.is_late(START.after(limits::WRITE_TIME)));
         drop(short);
         assert!(!answers.is_late(Monotonic::NEVER));
         // A long one has longer, and what follows it has at least as long.
-        let long = answers.hold(&budget, START, Content::Made(vec![0; 64 << 20])).unwrap();
-        let next = answers.hold(&budget, START, Content::Static("{}")).unwrap();
+        let long = answers.hold(share(&budget), START, Content::Made(vec![0; 64 << 20])).unwrap();
+        let next = answers.hold(share(&budget), START, Content::Static("{}")).unwrap();
         let late = START.after(limits::write_time(64 << 20));
         assert!(!answers.is_late(before.after(Duration::from_secs(60))) && answers.is_late(late));
         drop((long, next));

@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod held;
+mod json;
 mod multipart;
 mod options;
 mod path;
@@ -91,8 +92,9 @@ fn service(
     service_fn(move |request: Request| {
         let (session, running) = (session.clone(), Running::new(&activity));
         async move {
+            let serving = session.place.serve();
             let response = answer::answer(&session, &running.0.answers, request).await;
-            drop(running);
+            drop((running, serving));
             Ok(response)
         }
     })
@@ -134,7 +136,9 @@ async fn drive<C: Future>(session: &Session, activity: &Activity, connection: C,
             }
             check.set(handle.sleep(limits::STALL_TIME));
         }
-        let mut stop = session.is_closing() || draining.as_mut().poll(cx).is_ready();
+        let mut stop = session.is_closing()
+            || draining.as_mut().poll(cx).is_ready()
+            || session.place.poll_asked_to_leave(cx).is_ready();
         while alarm.as_mut().poll(cx).is_ready() {
             let (begun, ended) =
                 (activity.begun.load(Ordering::Relaxed), activity.ended.load(Ordering::Relaxed));

@@ -103,6 +103,23 @@ impl Reactor {
         Poll::Pending
     }
 
+    /// Whether the peer will send nothing more, whatever is still unread. Waits where a reader would: only for
+    /// while nobody reads.
+    pub(crate) fn poll_peer_gone(&mut self, id: u64, cx: &Context<'_>) -> Poll<()> {
+        match self.streams.get_mut(&id) {
+            Some(stream) if stream.failure.is_none() && !stream.ended_by_peer => {
+                stream.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Connections that there may be, dialed ones included.
+    pub(crate) fn most_connections(&self) -> usize {
+        self.connections
+    }
+
     pub(crate) fn poll_write(
         &mut self,
         id: u64,
