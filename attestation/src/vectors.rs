@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::collateral::Collateral;
 use crate::evidence::EvidenceDocument;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Proof};
 use crate::policy::VerificationPolicy;
-use crate::verify::{CertificateDer, Presented, Verdict, Verifier};
+use crate::verify::{CertificateDer, Disclosed, Presented, Verdict, Verifier};
 use crate::{hex, instant};
 
 /// The format that is read and written.
@@ -74,6 +74,9 @@ pub struct Input {
     pub collateral_ref: Option<String>,
     /// A manifest, for required leaves.
     pub manifest: Option<Value>,
+    /// Or proofs of single leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proofs: Option<Vec<Value>>,
     /// An evidence document.
     pub evidence: Option<Value>,
 }
@@ -158,6 +161,13 @@ impl File {
             .as_ref()
             .map(|value| serde_json::from_value::<Manifest>(value.clone()).map_err(|_| bad("manifest")))
             .transpose()?;
+        let proofs: Vec<Proof> = input
+            .proofs
+            .iter()
+            .flatten()
+            .map(|value| serde_json::from_value(value.clone()).map_err(|_| bad("proofs")))
+            .collect::<Result<_, _>>()?;
+        let disclosed = Disclosed { manifest: manifest.as_ref(), proofs: &proofs };
         let base64 = |text: &String| BASE64.decode(text).ok();
         let chain: Option<Vec<CertificateDer<'_>>> = input
             .chain
@@ -175,9 +185,8 @@ impl File {
             nonce.and_then(|nonce| <[u8; 32]>::try_from(nonce).ok()).ok_or_else(|| bad("nonce"))
         };
         let server_name = input.server_name.as_deref();
-        let presented_at = |presented: Presented<'_>| {
-            verifier.judge(&presented, collateral.as_ref(), manifest.as_ref(), now)
-        };
+        let presented_at =
+            |presented: Presented<'_>| verifier.judge(&presented, collateral.as_ref(), disclosed, now);
         Ok(match input.tier {
             Kind::Certificate => presented_at(Presented::Certificate { chain: chain?, server_name }),
             Kind::Challenge => {

@@ -6,6 +6,7 @@
 //! clock, a file or a network.
 
 mod app;
+mod authority;
 mod certificate;
 mod configuration;
 mod crypto;
@@ -28,7 +29,7 @@ pub use verdict::{AppFacts, Check, CheckId, EnclaveFacts, TcbFacts, Verdict, Ver
 
 use crate::collateral::Collateral;
 use crate::evidence::EvidenceDocument;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Proof};
 use crate::policy::VerificationPolicy;
 
 pub use crate::policy::Tier;
@@ -84,6 +85,17 @@ pub enum Presented<'a> {
     Quote(&'a [u8]),
 }
 
+/// What is known of the configuration beside the root in the certificate. None of it needs trust: it counts so
+/// far as it leads to that root.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disclosed<'a> {
+    /// The enclave's manifest, or an app's own. One that leads to no root of the certificate fails.
+    pub manifest: Option<&'a Manifest>,
+    /// Single leaves, each with its path to the root of the enclave's tree (`.1.1`): they show nothing of the
+    /// others.
+    pub proofs: &'a [Proof],
+}
+
 impl Verifier {
     /// A verifier for this policy.
     pub fn new(policy: VerificationPolicy) -> Self {
@@ -102,15 +114,15 @@ impl Verifier {
     /// Judges what was presented, at the moment `now`.
     ///
     /// `collateral` verifies the quote; an evidence document brings its own, which is used when none is given.
-    /// `manifest` is what the policy's required leaves are looked up in; an evidence document's own is used
-    /// in any case.
+    /// `disclosed` is where the policy's required leaves are looked up; an evidence document's own manifest is
+    /// used in any case.
     pub fn judge(
         &self,
         presented: &Presented<'_>,
         collateral: Option<&Collateral>,
-        manifest: Option<&Manifest>,
+        disclosed: Disclosed<'_>,
         now: OffsetDateTime,
     ) -> Verdict {
-        judge::Judge::new(self, now).judge(presented, collateral, manifest)
+        judge::Judge::new(self, now).judge(presented, collateral, disclosed)
     }
 }

@@ -1,5 +1,6 @@
 //! Arguments as they are typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -38,21 +39,49 @@ pub(crate) struct Global {
     /// name is demanded]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) server_name: Option<String>,
-    /// The policy (TOML) that the enclave has to pass before it gets a byte
-    #[arg(long, global = true, value_name = "FILE", env = "ENCLAVE_OS_VERIFY_POLICY", conflicts_with = "ca")]
+    /// The policy (TOML) that the enclave has to pass before it gets a byte [env: ENCLAVE_OS_VERIFY_POLICY]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "ca")]
     pub(crate) policy: Option<PathBuf>,
     /// How fresh its evidence has to be; the policy's minimum stays [default: channel]
     #[arg(long, global = true, value_enum)]
     pub(crate) tier: Option<Tier>,
     /// Certificate authorities (PEM) the enclave's certificate must lead to. No quote is checked: --policy does
-    #[arg(long, global = true, value_name = "FILE", env = "ENCLAVE_OS_CA")]
+    /// [env: ENCLAVE_OS_CA]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
     /// Print JSON, in the shapes of docs/cli.md
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 
+/// What a server is held to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Nobody,
+    /// A certificate authority.
+    Authority(PathBuf),
+    /// A policy; `named` on the command line, or else by the environment.
+    Policy {
+        file: PathBuf,
+        named: bool,
+    },
+}
+
 impl Global {
+    /// What was typed counts, else what the environment says; a policy before an authority, since it demands more.
+    pub(crate) fn trust(&self, environment: impl Fn(&str) -> Option<OsString>) -> Trust {
+        let variable = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        match (&self.policy, &self.ca) {
+            (Some(file), _) => Trust::Policy { file: file.clone(), named: true },
+            (None, Some(file)) => Trust::Authority(file.clone()),
+            (None, None) => match (variable("ENCLAVE_OS_VERIFY_POLICY"), variable("ENCLAVE_OS_CA")) {
+                (Some(file), _) => Trust::Policy { file, named: false },
+                (None, Some(file)) => Trust::Authority(file),
+                (None, None) => Trust::Nobody,
+            },
+        }
+    }
+
     /// Everything that says where the server is and what is demanded of it.
     pub(crate) fn demands(&self) -> impl PartialEq + '_ {
         (&self.server, &self.server_name, &self.policy, self.tier, &self.ca)
@@ -302,6 +331,23 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_wins_over_the_environment() {
+        let trust = |typed: &[&str], set: &[(&str, &str)]| {
+            let line = ["enclave-os", "list"].iter().chain(typed);
+            let global = Args::try_parse_from(line).unwrap().global;
+            global.trust(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        };
+        let policy = |file: &str, named| Trust::Policy { file: file.into(), named };
+        let both = [("ENCLAVE_OS_VERIFY_POLICY", "p"), ("ENCLAVE_OS_CA", "c")];
+        assert_eq!(trust(&["--ca", "mine"], &both), Trust::Authority("mine".into()));
+        assert_eq!(trust(&["--policy", "mine"], &both), policy("mine", true));
+        assert_eq!(trust(&[], &both), policy("p", false));
+        assert_eq!(trust(&[], &both[1..]), Trust::Authority("c".into()));
+        assert_eq!(trust(&[], &[("ENCLAVE_OS_VERIFY_POLICY", "")]), Trust::Nobody);
+        assert!(Args::try_parse_from(["enclave-os", "list", "--ca", "c", "--policy", "p"]).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use attestation::policy::VerificationPolicy;
 use attestation::verify::{Tier, Verdict};
 use enclave_os_client::{ClientError, Connector, Framed, Http, VerifiedConnector, danger};
 
-use crate::args::{self, Global};
+use crate::args::{self, Global, Trust};
 use crate::failure::Failure;
 use crate::output;
 
@@ -25,6 +25,8 @@ pub(crate) struct Session {
 pub(crate) struct Policy {
     pub(crate) file: PathBuf,
     pub(crate) demand: VerificationPolicy,
+    /// Typed, and not from the environment.
+    pub(crate) named: bool,
 }
 
 enum Reach {
@@ -52,16 +54,21 @@ impl Session {
             policy: None,
             json: global.json,
         };
-        if let Some(path) = &global.policy {
-            let text = fs::read_to_string(path).map_err(|e| Failure::file(path, "read", &e))?;
-            let demand = VerificationPolicy::from_toml(&text).map_err(|error| {
-                Failure::usage(format!("the policy {}: {error}", path.display())).hint(POLICY_HINT)
-            })?;
-            session.reach = Reach::Policy(session.verified(demand.clone()));
-            session.policy = Some(Policy { file: path.clone(), demand });
-        } else if let Some(path) = &global.ca {
-            let pem = fs::read(path).map_err(|e| Failure::file(path, "read", &e))?;
-            session.reach = Reach::Authority(connector.trust_ca_pem(&pem)?);
+        match global.trust(|name| std::env::var_os(name)) {
+            Trust::Policy { file: path, named } => {
+                let path = &path;
+                let text = fs::read_to_string(path).map_err(|e| Failure::file(path, "read", &e))?;
+                let demand = VerificationPolicy::from_toml(&text).map_err(|error| {
+                    Failure::usage(format!("the policy {}: {error}", path.display())).hint(POLICY_HINT)
+                })?;
+                session.reach = Reach::Policy(session.verified(demand.clone()));
+                session.policy = Some(Policy { file: path.clone(), demand, named });
+            }
+            Trust::Authority(path) => {
+                let pem = fs::read(&path).map_err(|e| Failure::file(&path, "read", &e))?;
+                session.reach = Reach::Authority(connector.trust_ca_pem(&pem)?);
+            }
+            Trust::Nobody => {}
         }
         Ok(session)
     }

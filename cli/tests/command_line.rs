@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ fn run(arguments: &[&str]) -> Output {
         .args(arguments)
         .env_remove("ENCLAVE_OS_SERVER")
         .env_remove("ENCLAVE_OS_CA")
+        .env_remove("ENCLAVE_OS_VERIFY_POLICY")
         .output()
         .unwrap()
 }
@@ -187,6 +189,11 @@ fn a_development_pki_is_exported_with_the_policy_that_names_it() {
 
 #[test]
 fn a_development_pki_that_is_not_there_or_damaged_is_named() {
+    let pki = dev_pki("2999-01-01T00:00:00Z");
+    std::fs::set_permissions(pki.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let output = run(&["dev-pki", "show", "--dir", pki.path().to_str().unwrap()]);
+    assert_eq!(code(&output), 5);
+    assert!(stderr(&output).contains("has mode 777"), "{}", stderr(&output));
     let empty = tempfile::tempdir().unwrap();
     let output = run(&["dev-pki", "show", "--dir", empty.path().to_str().unwrap()]);
     assert_eq!(code(&output), 5);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attestation::collateral::Collateral;
-use attestation::manifest::Manifest;
 use attestation::policy::VerificationPolicy;
 use attestation::verify::{Tier, Verified};
 use boundary_wire::client::{MAX_FRAME, Reply, decode_reply};
@@ -23,8 +22,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::management::BASE;
-use crate::verified::{Answer, Attempt, Demand, MAX_ATTESTED};
+use crate::management::{BASE, escape};
+use crate::verified::{Answer, Attempt, Demand, MAX_ATTESTED, Settings, Shown};
 use crate::{Attested, ClientError, danger, tls};
 
 pub use framed::Framed;
@@ -32,7 +31,7 @@ pub use framed::Framed;
 /// The body of a request.
 pub type RequestBody = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Most bytes of a manifest.
+/// Most bytes of a manifest, or of a proof with its leaf's value.
 const MAX_MANIFEST: usize = 8 << 20;
 
 /// How to reach an enclave, and the policy it has to pass before it gets a byte.
@@ -207,24 +206,33 @@ impl VerifiedConnector {
         exporter: [u8; 32],
         answer: Option<Answer>,
     ) -> Result<Verified, ClientError> {
-        let manifest = match self.demand.needs_manifest() {
-            true => Some(self.manifest().await?),
-            false => None,
-        };
-        attempt.judge(chain, self.server_name.as_deref(), exporter, answer.as_ref(), manifest.as_ref())
+        let shown = self.shown(self.demand.settings(chain.first())).await?;
+        attempt.judge(chain, self.server_name.as_deref(), exporter, answer.as_ref(), shown.disclosed())
     }
 
-    /// The enclave's manifest, as [`crate::VerifiedConnector`] gets it.
-    async fn manifest(&self) -> Result<Manifest, ClientError> {
+    /// What the policy wants to know of the configuration, as [`crate::VerifiedConnector`] gets it.
+    async fn shown(&self, wanted: Settings) -> Result<Shown, ClientError> {
+        let mut shown = Shown::default();
+        if wanted == Settings::default() {
+            return Ok(shown);
+        }
         let plain = Demand::new(self.demand.verifier.policy().clone()).at_tier(Tier::Certificate);
         let attempt = Attempt::new(&plain)?;
         let mut config = self.config(&attempt, b"http/1.1")?;
         config.enable_sni = false;
         let Open { stream, .. } = self.handshake(config, &attempt).await?;
         let mut requests = http1(stream).await?;
-        let target = format!("{BASE}/manifest");
-        let request = self.request("GET", &target, Bytes::new())?;
-        json(requests.send_request(request).await?).await
+        if wanted.manifest {
+            let request = self.request("GET", &format!("{BASE}/manifest"), Bytes::new())?;
+            shown.manifest = json(requests.send_request(request).await?).await?;
+        }
+        for leaf in &wanted.proofs {
+            let request = self.request("GET", &format!("{BASE}/proofs/{}", escape(leaf)), Bytes::new())?;
+            requests.ready().await?;
+            // Where there is no such leaf, the verdict says so.
+            shown.proofs.extend(json(requests.send_request(request).await?).await?);
+        }
+        Ok(shown)
     }
 
     fn question(&self, attempt: &Attempt<'_>) -> Result<hyper::Request<RequestBody>, ClientError> {
@@ -275,11 +283,17 @@ async fn answer(response: hyper::Response<hyper::body::Incoming>) -> Result<Answ
     }
 }
 
+/// What was asked for, or nothing if it is not there.
 async fn json<T: DeserializeOwned>(
     response: hyper::Response<hyper::body::Incoming>,
-) -> Result<T, ClientError> {
+) -> Result<Option<T>, ClientError> {
     let (status, body) = collect(response, MAX_MANIFEST).await?;
-    serde_json::from_slice(&body).map_err(|error| ClientError::Protocol(format!("status {status}: {error}")))
+    if status == 404 {
+        return Ok(None);
+    }
+    serde_json::from_slice(&body)
+        .map(Some)
+        .map_err(|error| ClientError::Protocol(format!("status {status}: {error}")))
 }
 
 async fn collect(

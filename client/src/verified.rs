@@ -16,7 +16,7 @@ use attestation::verify::Verified;
 
 pub(crate) use attempt::{Answer, Attempt};
 pub use blocking::VerifiedConnector;
-pub(crate) use demand::Demand;
+pub(crate) use demand::{Demand, Settings, Shown};
 /// Most bytes of the answer that tells evidence: a quote of 12 KiB, collateral of 64 KiB, and JSON around them.
 pub(crate) const MAX_ATTESTED: usize = 256 * 1024;
 

@@ -15,7 +15,7 @@ use attestation::collateral::Collateral;
 use attestation::evidence::EvidenceDocument;
 use attestation::policy::VerificationPolicy;
 use attestation::report_data::EXPORTER_LABEL;
-use attestation::verify::{Presented, Verdict, Verifier};
+use attestation::verify::{Disclosed, Presented, Verdict, Verifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use enclave_os_client::Load;
@@ -68,7 +68,7 @@ impl Enclave {
         collateral: Option<&Collateral>,
         now: OffsetDateTime,
     ) -> Verdict {
-        self.verifier.judge(presented, collateral, None, now)
+        self.verifier.judge(presented, collateral, Disclosed::default(), now)
     }
 
     /// A component under this name, with a hostname of its own.
@@ -128,6 +128,10 @@ fn each_tier_passes_and_what_was_made_for_others_does_not(platform: Platform) ->
     let of = |nonce| Presented::Challenge { chain: &own, server_name: Some("localhost"), nonce };
     passes(&enclave.judge(&of(&nonce), Some(&known), now));
     assert_eq!(failed(&enclave.judge(&of(&[0x5b; 32]), Some(&known), now)), ["report-data"], "an old nonce");
+    for hours in [-25, 25] {
+        let verdict = enclave.judge(&of(&nonce), Some(&known), now + Duration::hours(hours));
+        assert!(failed(&verdict).contains(&"certificate-time".to_owned()), "{hours}: {:?}", failed(&verdict));
+    }
     let cached = Presented::Challenge { chain: &chain, server_name: Some("localhost"), nonce: &nonce };
     assert_eq!(failed(&enclave.judge(&cached, Some(&known), now)), ["report-data"], "not made for it");
 
@@ -142,6 +146,11 @@ fn each_tier_passes_and_what_was_made_for_others_does_not(platform: Platform) ->
         quote,
     };
     passes(&enclave.judge(&channel(&nonce, &exporter, &quote), Some(&known), now));
+    for hours in [-25, 25] {
+        let shown = channel(&nonce, &exporter, &quote);
+        let verdict = enclave.judge(&shown, Some(&known), now + Duration::hours(hours));
+        assert!(failed(&verdict).contains(&"certificate-time".to_owned()), "{hours}: {:?}", failed(&verdict));
+    }
     let second = enclave.connect("localhost", &["http/1.1"]);
     let (of_second, of_leaf) = (second.exporter(&nonce), leaf_quote(&chain));
     for (what, verdict) in [

@@ -226,15 +226,34 @@ fn without_blocking_too(platform: Platform) -> Result<()> {
 
 fn single_leaves_of_the_configuration_can_be_demanded(platform: Platform) -> Result<()> {
     let mut enclave = Enclave::start(platform)?;
-    let manifest = enclave.connector().http()?.manifest()?;
-    let leaf = manifest.leaves().iter().find(|leaf| leaf.name() == "core.operator_policy").unwrap();
-    let rule = |hash: [u8; 32]| attestation::policy::ConfigurationRule {
-        leaves: [("core.operator_policy".to_owned(), vec![hash])].into(),
-        ..Default::default()
+    let rule = |name: &str, hash: [u8; 32]| {
+        let leaves = [(name.to_owned(), vec![hash])].into();
+        Some(attestation::policy::ConfigurationRule { leaves, ..Default::default() })
     };
-    enclave.policy.configuration = Some(rule(*leaf.value_hash()));
-    enclave.connector().framed()?.ping()?;
-    enclave.policy.configuration = Some(rule([7; 32]));
+    let runtime = ::tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for name in ["core.operator_policy", "app.app.limits"] {
+        enclave.policy.configuration = None;
+        // A proof names no other leaf: this is all that is asked for.
+        let proof = enclave.connector().http()?.proof(name)?;
+        let shown = serde_json::to_string(&proof)?;
+        assert_eq!((shown.matches("\"name\"").count(), proof.leaf().name()), (1, name));
+        for (hash, holds) in [(*proof.leaf().value_hash(), true), ([7; 32], false)] {
+            enclave.policy.configuration = rule(name, hash);
+            let blocking = enclave.connector().framed().map(|_| ());
+            let connector = asynchronous::VerifiedConnector::new(
+                enclave.host.address().to_string(),
+                enclave.policy.clone(),
+            );
+            let without_blocking = runtime.block_on(connector.framed()).map(|_| ());
+            for result in [blocking, without_blocking] {
+                match holds {
+                    true => result?,
+                    false => assert!(fails(&verdict(result), CheckId::Configuration)),
+                }
+            }
+        }
+    }
+    enclave.policy.configuration = rule("core.mistyped", [7; 32]);
     assert!(fails(&verdict(enclave.connector().framed()), CheckId::Configuration));
     Ok(())
 }

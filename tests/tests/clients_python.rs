@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use attestation::manifest::LeafValue;
 use boundary_wire::client::Load;
 use scenarios::example;
 use scenarios::host::{HostOptions, HostProcess, guest, workspace};
@@ -14,7 +15,11 @@ use scenarios::languages;
 use scenarios::platform::Platform;
 use serde_json::json;
 
-scenarios::on_each_platform!(it_verifies_and_calls_a_running_enclave, the_printed_session_runs);
+scenarios::on_each_platform!(
+    it_verifies_and_calls_a_running_enclave,
+    the_printed_session_runs,
+    the_printed_verifier_of_proofs_runs,
+);
 
 #[test]
 fn its_own_tests_and_the_shared_vectors_pass() {
@@ -91,6 +96,52 @@ fn the_printed_session_runs(platform: Platform) {
         .unwrap();
     let printed = finished(&output, &host.output());
     assert_eq!(printed, "{'status': 'ok', 'returns': [{'type': 'string', 'value': 'Hello, World!'}]}\n");
+}
+
+/// The verifier of single leaves that docs/formats/certificates.md prints, over proofs of a running enclave.
+fn the_printed_verifier_of_proofs_runs(platform: Platform) {
+    const CHECK: &str = r#"
+import sys
+for line in sys.stdin:
+    proof = json.loads(line)
+    value = json.dumps(proof["leaf"]["json"], sort_keys=True, separators=(",", ":")).encode()
+    print(root_of(proof).hex(), sha(value).hex() == proof["leaf"]["value_hash"])
+"#;
+    let page = fs::read_to_string(workspace().join("docs/formats/certificates.md")).unwrap();
+    let (_, printed) = page.split_once("```python\n").expect("the page prints it");
+    let (printed, _) = printed.split_once("```").expect("it ends");
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("verifier.py");
+    fs::write(&script, format!("{printed}{CHECK}")).unwrap();
+
+    let host = HostProcess::start(&HostOptions::development(platform, folder.path().join("data"))).unwrap();
+    let mut http = host.connector().http().unwrap();
+    let root = http.peer().claims().unwrap().configuration_root;
+    let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+    let leaves = http.manifest().unwrap();
+    let told = leaves.leaves().iter().filter(|leaf| matches!(leaf.value(), LeafValue::Json(_)));
+    let names: Vec<_> = told.map(|leaf| leaf.name().to_owned()).collect();
+    assert!(names.len() > 2, "{names:?}");
+    let mut lines = String::new();
+    for name in &names {
+        lines.push_str(&serde_json::to_string(&http.proof(name).unwrap()).unwrap());
+        lines.push('\n');
+    }
+    let input = folder.path().join("proofs");
+    let judged = |lines: &str| {
+        fs::write(&input, lines).unwrap();
+        run(python().arg(&script).stdin(fs::File::open(&input).unwrap()))
+    };
+    assert_eq!(judged(&lines), format!("{root} True\n").repeat(names.len()));
+    let forged = lines.replace("\"index\":", "\"index\":1");
+    assert!(!judged_or_refused(&mut python(), &script, &forged, &input).contains(&root));
+}
+
+/// What it prints, also if it stops at what it is given.
+fn judged_or_refused(python: &mut Command, script: &Path, lines: &str, input: &Path) -> String {
+    fs::write(input, lines).unwrap();
+    let output = python.arg(script).stdin(fs::File::open(input).unwrap()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn client() -> PathBuf {

@@ -17,7 +17,7 @@ pub(super) fn app(rule: &AppRule, leaf: &LeafCertificate) -> Outcome {
         Outcome::pass(found)
     } else {
         let message = format!(
-            "the certificate does not name the app {}: it is not loaded, or this is the certificate of another app",
+            "the certificate does not name the app {}: it is not loaded, or this is the certificate of another app. Load it, or connect with its hostname",
             rule.name
         );
         Outcome::fail(found, message)
@@ -30,7 +30,10 @@ pub(super) fn code_hash(accepted: &[[u8; 32]], claim: &AppClaim) -> Outcome {
     let outcome = if accepted.contains(&claim.code_hash) {
         Outcome::pass(found)
     } else {
-        let message = format!("the app {} runs other code than the policy accepts", claim.name);
+        let message = format!(
+            "the app {} runs other code than the policy accepts: it was replaced. If this is the code you mean, put its hash into `app.code_hashes`",
+            claim.name
+        );
         Outcome::fail(found, message)
     };
     outcome.wanted(list(accepted))

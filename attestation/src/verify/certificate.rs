@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::{Duration, OffsetDateTime};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::CLOCK_SKEW_SECONDS;
 use super::crypto::algorithms;
 use super::judge::Outcome;
+use super::{CLOCK_SKEW_SECONDS, authority};
 use crate::instant;
 use crate::leaf_certificate::LeafCertificate;
 
@@ -36,56 +36,72 @@ fn verify_chain(
     now: OffsetDateTime,
 ) -> Result<(), String> {
     let [leaf_der, issuers @ ..] = chain else {
-        return Err("no certificate was sent".to_owned());
+        return Err("no certificate was sent: this is not the TLS port of an enclave".to_owned());
     };
     let Some((top, intermediates)) = issuers.split_last() else {
-        return Err(
-            "the enclave's CA certificate is missing: a chain has at least two certificates".to_owned()
-        );
+        return Err("the enclave's CA certificate is missing: a chain has at least two certificates, and something between here and the enclave may have dropped it".to_owned());
     };
     if chain.len() > MAX_CHAIN {
-        return Err(format!("the chain is longer than {MAX_CHAIN} certificates"));
+        return Err(format!(
+            "the chain is longer than {MAX_CHAIN} certificates: install fewer above the enclave's CA (`enclave-os ca install`)"
+        ));
     }
-    for (at, issuer) in issuers.iter().enumerate() {
-        check_issuer(issuer, now)
-            .map_err(|reason| format!("certificate {} of the chain {reason}", at + 2))?;
+    let of_number = |number: usize, reason: String| format!("certificate {number} of the chain {reason}");
+    for (at, der) in chain.iter().enumerate() {
+        let certificate = parse(der).ok_or_else(|| of_number(at + 1, "does not parse".to_owned()))?;
+        match at.checked_sub(1) {
+            None => authority::check_leaf(&certificate),
+            Some(below) => authority::check_issuer(&certificate, below, now),
+        }
+        .map_err(|reason| of_number(at + 1, reason))?;
     }
     // The leaf's own validity is a check of its own, which allows for clocks that differ.
     let at = leaf.map_or(now, |leaf| now.clamp(leaf.not_before, leaf.not_after.max(leaf.not_before)));
     let at = u64::try_from(at.unix_timestamp()).map_err(|_| "the time is before 1970".to_owned())?;
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at));
-    let failed = |error: webpki::Error| format!("the chain does not verify: {error:?}");
-    let anchors = [anchor_from_trusted_cert(top).map_err(failed)?];
-    let end = EndEntityCert::try_from(leaf_der).map_err(failed)?;
+    let anchors = [anchor_from_trusted_cert(top).map_err(explained)?];
+    let end = EndEntityCert::try_from(leaf_der).map_err(explained)?;
     let path = end
-        .verify_for_usage(algorithms(), &anchors, intermediates, at, KeyUsage::server_auth(), None, None)
-        .map_err(failed)?;
+        .verify_for_usage(algorithms(), &anchors, intermediates, at, PurposesJudgedApart, None, None)
+        .map_err(explained)?;
     // All of them, in this order: another certificate of the same name could stand in for one.
     let used = path.intermediate_certificates().map(|certificate| certificate.der());
     if !used.eq(intermediates.iter().map(|der| CertificateDer::from(&der[..]))) {
-        return Err("the certificates are not in order, each signed by the next".to_owned());
+        return Err("the certificates are not in order, each signed by the next: install the chain again, the enclave's certificate first (`enclave-os ca install`)".to_owned());
     }
     self_signed(top)
-        .map_err(|()| "the last certificate names itself its issuer and did not sign itself".to_owned())
+        .map_err(|()| "the last certificate names itself its issuer and did not sign itself: it is not the one that its operator made".to_owned())
 }
 
-/// A certificate above the leaf is one of a CA and valid now.
-fn check_issuer(der: &CertificateDer<'_>, now: OffsetDateTime) -> Result<(), String> {
-    let certificate = parse(der).ok_or("does not parse")?;
-    let constraints = certificate.basic_constraints().map_err(|_| "has malformed basicConstraints")?;
-    if !constraints.is_some_and(|constraints| constraints.value.ca) {
-        return Err("is not one of a CA (basicConstraints)".to_owned());
+/// [`authority`] has judged extendedKeyUsage, the last certificate's too, which is none of a path's here.
+struct PurposesJudgedApart;
+
+impl ExtendedKeyUsageValidator for PurposesJudgedApart {
+    fn validate(&self, mut purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        purposes.try_for_each(|purpose| purpose.map(|_| ()))
     }
-    let usage = certificate.key_usage().map_err(|_| "has malformed keyUsage")?;
-    if !usage.is_some_and(|usage| usage.value.key_cert_sign()) {
-        return Err("may not sign certificates (keyUsage)".to_owned());
+}
+
+/// The library's words as a sentence for whoever has to mend it.
+fn explained(error: webpki::Error) -> String {
+    use webpki::Error;
+    match error {
+        Error::InvalidSignatureForPublicKey | Error::UnknownIssuer => {
+            "a certificate is not signed by the next one: certificates of two enclaves or operators were mixed, or one was changed on its way".to_owned()
+        }
+        Error::NameConstraintViolation => {
+            "the certificate is for a name that an authority above it may not vouch for (nameConstraints): the operator has to allow it, or the image's served_names have to leave it out".to_owned()
+        }
+        Error::UnsupportedCriticalExtension => {
+            "a certificate has a critical extension that is not understood here: the operator has to issue it without".to_owned()
+        }
+        Error::CaUsedAsEndEntity => {
+            "the first certificate is one of an authority, not a leaf: send the leaf first".to_owned()
+        }
+        other => format!(
+            "a certificate is malformed, or signed in a way that is not taken here ({other:?}): have the operator issue it anew"
+        ),
     }
-    let validity = certificate.validity();
-    let (from, to) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
-    if now < from || now > to {
-        return Err(format!("is valid from {} to {}", instant::format(from), instant::format(to)));
-    }
-    Ok(())
 }
 
 /// Nothing vouches for a self-signed end of a chain but itself; a byte of it that was changed is noticed.
@@ -111,12 +127,12 @@ pub(super) fn time(leaf: &LeafCertificate, now: OffsetDateTime) -> Outcome {
     let outcome = if leaf.not_before - now > skew {
         Outcome::fail(
             found,
-            "the certificate is not valid yet: this clock is slow, or the enclave's host runs ahead",
+            "the certificate is not valid yet: this clock is slow, or that of the enclave's host is fast. Set both by NTP",
         )
     } else if now - leaf.not_after > skew {
         Outcome::fail(
             found,
-            "the certificate has expired: it was kept from an earlier day, or this clock is fast",
+            "the certificate has expired: it was kept from an earlier day, or this clock is fast. Connect anew, and set the clock by NTP",
         )
     } else {
         Outcome::pass(found)

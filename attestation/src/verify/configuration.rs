@@ -3,6 +3,7 @@
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
+use super::Disclosed;
 use super::enclave::list;
 use super::judge::Outcome;
 use crate::hex;
@@ -50,14 +51,15 @@ pub(super) fn configuration(
     rule: Option<&ConfigurationRule>,
     app: Option<&AppRule>,
     leaf: &LeafCertificate,
-    manifest: Option<&Manifest>,
+    disclosed: Disclosed<'_>,
 ) -> Outcome {
+    let manifest = disclosed.manifest;
     let found = format!("root {}", hex::encode(&leaf.configuration_root));
     let mut wrong = Vec::new();
     let scope = manifest.and_then(|manifest| Scope::of(manifest, leaf));
     if manifest.is_some() && scope.is_none() {
         wrong.push(
-            "the manifest does not lead to the root in the certificate: it is of another configuration"
+            "the manifest does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew"
                 .to_owned(),
         );
     }
@@ -66,7 +68,7 @@ pub(super) fn configuration(
         if let Some(accepted) = &rule.root {
             wanted.push(format!("root {}", list(accepted)));
             if !accepted.contains(&leaf.configuration_root) {
-                wrong.push("the configuration root is not one of the policy's: something in the enclave is configured otherwise".to_owned());
+                wrong.push("the configuration root is not one of the policy's: something in the enclave is configured otherwise. `enclave-os proof` lists its settings; if they are what you want, put the root into `configuration.root`".to_owned());
             }
         }
         if let Some(accepted) = &rule.app_root {
@@ -75,7 +77,7 @@ pub(super) fn configuration(
         }
         for (name, accepted) in &rule.leaves {
             wanted.push(format!("{name} {}", list(accepted)));
-            wrong.extend(required_leaf(name, accepted, manifest, scope.as_ref()).err());
+            wrong.extend(required_leaf(name, accepted, leaf, disclosed, scope.as_ref()).err());
         }
     }
     let outcome =
@@ -94,7 +96,7 @@ fn app_root(
     match root {
         Some(root) if accepted.contains(&root) => Ok(()),
         Some(root) => Err(format!(
-            "the app's configuration root is {}: it is configured otherwise than the policy accepts",
+            "the app's configuration root is {}: it is configured otherwise than the policy accepts; if that is what you want, put it into `configuration.app_root`",
             hex::encode(&root)
         )),
         None => Err("the app's configuration root is in its own certificate only: connect with its hostname, or get the manifest and name the app in [app]".to_owned()),
@@ -104,21 +106,31 @@ fn app_root(
 fn required_leaf(
     name: &str,
     accepted: &[[u8; 32]],
-    manifest: Option<&Manifest>,
+    leaf: &LeafCertificate,
+    disclosed: Disclosed<'_>,
     scope: Option<&Scope<'_>>,
 ) -> Result<(), String> {
-    if manifest.is_none() {
-        return Err(format!(
-            "{name} is in the manifest, which was not fetched: give the verifier that of `/.enclave/v1/manifest`"
-        ));
-    }
-    // A manifest that is not the certificate's says nothing; that is told once.
-    let Some(scope) = scope else { return Ok(()) };
-    match scope.value_hash(name) {
+    let told = scope.and_then(|scope| scope.value_hash(name));
+    let mut proofs = disclosed.proofs.iter().filter(|proof| proof.leaf().name() == name).peekable();
+    let proof_given = proofs.peek().is_some();
+    let proved = || {
+        let proof = proofs.find(|proof| proof.verify(&leaf.configuration_root).is_ok());
+        proof.map(|proof| proof.leaf().value_hash())
+    };
+    match told.or_else(proved) {
         Some(hash) if accepted.contains(hash) => Ok(()),
-        Some(hash) => {
-            Err(format!("{name} has the value hash {}, which the policy does not accept", hex::encode(hash)))
-        }
+        Some(hash) => Err(format!(
+            "{name} has the value hash {}, which the policy does not accept; `enclave-os proof {name}` shows the value. If it is what you want, put the hash into `configuration.leaves`",
+            hex::encode(hash)
+        )),
+        None if proof_given => Err(format!(
+            "the proof of {name} does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew"
+        )),
+        None if disclosed.manifest.is_none() => Err(format!(
+            "{name} was not shown: it is mistyped, or the verifier was given neither its proof (`/.enclave/v1/proofs/{name}`) nor the manifest"
+        )),
+        // A manifest that is not the certificate's says nothing; that is told once.
+        None if scope.is_none() => Ok(()),
         None => Err(format!(
             "{name} is not in the manifest: it is mistyped, or a leaf of the core in the manifest of an app"
         )),

@@ -3,14 +3,16 @@
 
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteCollateralV3, QuotePolicy};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::crypto::Graviola;
 use super::pem;
 use crate::collateral::Collateral;
-use crate::instant;
 use crate::quote::{Body, ParseError, Quote};
+use crate::{hex, instant};
 
 /// What a verified quote says of its platform. Only [`verify_quote`] makes one.
 ///
@@ -65,6 +67,19 @@ pub enum QuoteError {
     },
 }
 
+impl QuoteError {
+    /// Whether genuine collateral says that the platform is no longer trusted: everything was signed as it should
+    /// be, and a certificate or the TCB level is revoked.
+    pub fn is_revocation(&self) -> bool {
+        matches!(self, QuoteError::Verification { reason, .. } if is_revocation(reason))
+    }
+}
+
+/// In the library's words: `CertRevoked` of a certificate, `Revoked` of a TCB level.
+fn is_revocation(reason: &str) -> bool {
+    reason.to_ascii_lowercase().contains("revoked")
+}
+
 /// A quote's PCK certificate chain: PCK, PCK CA, root.
 pub(super) struct PckChain([Vec<u8>; 3]);
 
@@ -103,16 +118,19 @@ pub fn verify_quote(
         return Err(QuoteError::Root);
     }
     check_collateral(collateral, &chain)?;
+    let refused =
+        |reason: String| QuoteError::Verification { hint: hint(&reason), reason, at: instant::format(now) };
+    check_lists_begun(collateral, now).map_err(refused)?;
     let seconds = u64::try_from(now.unix_timestamp()).map_err(|_| QuoteError::Time)?;
     // Whether an SGX enclave may be a debug enclave is the policy's to say.
     let sgx = matches!(quote.body, Body::Sgx(_));
     let claims = QuoteVerifier::<Graviola>::new_with_config(root_der.to_vec())
         .allow_debug(sgx)
         .verify_with_policy(bytes, in_library_form(collateral), seconds, &QuotePolicy::claims_only(seconds))
-        .map_err(|error| {
-            let reason = format!("{error:#}");
-            QuoteError::Verification { hint: hint(&reason), reason, at: instant::format(now) }
-        })?;
+        .map_err(|error| refused(format!("{error:#}")))?;
+    if !names_pce(&collateral.tcb_info, &claims.platform.pck.pce_id) {
+        return Err(refused("TCB info is of another provisioning enclave (PCEID)".to_owned()));
+    }
     Ok(VerifiedQuote {
         status: claims.tcb.status.to_string(),
         advisories: claims.tcb.advisory_ids,
@@ -148,6 +166,30 @@ fn check_collateral(collateral: &Collateral, chain: &PckChain) -> Result<(), Quo
     Ok(())
 }
 
+/// Neither list of revocations is of the future (RFC 5280 §5.1.2.4). The library looks at their ends only.
+fn check_lists_begun(collateral: &Collateral, now: OffsetDateTime) -> Result<(), String> {
+    for (whose, der) in [("root", &collateral.root_ca_crl), ("PCK CA", &collateral.pck_crl)] {
+        // What does not parse is the library's to refuse.
+        if let Ok((_, list)) = CertificateRevocationList::from_der(der)
+            && now < list.last_update().to_datetime()
+        {
+            return Err(format!("the CRL of the {whose} is not valid yet"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether TCB info is about platforms with this PCEID.
+fn names_pce(tcb_info: &str, pce_id: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OfPce {
+        pce_id: String,
+    }
+    serde_json::from_str::<OfPce>(tcb_info)
+        .is_ok_and(|info| info.pce_id.eq_ignore_ascii_case(&hex::encode(pce_id)))
+}
+
 fn in_library_form(collateral: &Collateral) -> QuoteCollateralV3 {
     QuoteCollateralV3 {
         pck_crl_issuer_chain: collateral.pck_crl_issuer_chain.clone(),
@@ -167,11 +209,13 @@ fn in_library_form(collateral: &Collateral) -> QuoteCollateralV3 {
 fn hint(reason: &str) -> &'static str {
     let said = reason.to_ascii_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if any(&["revoked"]) {
-        "; the platform's keys are no longer trusted: move the enclave to another machine"
+    if said.contains("certrevoked") {
+        "; a certificate of the platform, or of who signed its collateral, was revoked, so nothing it signs is worth anything: fetch the collateral anew, and if it stays so, move the enclave to another machine"
+    } else if is_revocation(reason) {
+        "; Intel no longer trusts platforms at this TCB level: update firmware and microcode and register the platform anew, or move the enclave to another machine"
     } else if any(&["expired", "not valid yet", "notvalidyet", "in the future"]) {
         "; fetch the collateral anew, or mend the clock"
-    } else if any(&["no matching tcb level", "below minimum", "fmspc"]) {
+    } else if any(&["no matching tcb level", "below minimum", "fmspc", "pceid"]) {
         "; the collateral is of another kind of platform, or the platform is older than anything still appraised: update its firmware"
     } else if any(&["crl"]) {
         "; the collateral has to have the CRLs of the root and of the PCK CA"

@@ -30,7 +30,7 @@ pub(super) fn measurement(rule: &EnclaveRule, report: &ReportBody) -> Outcome {
         wanted.push(format!("MRENCLAVE {}", list(accepted)));
         if !accepted.contains(&report.mrenclave) {
             wrong.push(
-                "MRENCLAVE is not one of the policy's: this is another image, or another policy page in it"
+                "MRENCLAVE is not one of the policy's: this is another image, or another policy page in it. Compare it with what your own build of the image says; if this is the image you mean, put its MRENCLAVE into `enclave.mrenclave`"
                     .to_owned(),
             );
         }
@@ -43,14 +43,19 @@ pub(super) fn measurement(rule: &EnclaveRule, report: &ReportBody) -> Outcome {
             signer.min_isv_svn
         ));
         if !signer.mrsigner.contains(&report.mrsigner) {
-            wrong.push("MRSIGNER is not one of the policy's: somebody else signed this image".to_owned());
+            wrong.push("MRSIGNER is not one of the policy's: somebody else signed this image. Take the one that your signer published, or name this signer in `enclave.mrsigner`".to_owned());
         }
         if report.isv_prod_id != signer.isv_prod_id {
-            wrong
-                .push(format!("ISVPRODID is {}: this is another product of that signer", report.isv_prod_id));
+            wrong.push(format!(
+                "ISVPRODID is {}: this is another product of that signer; compare `enclave.isv_prod_id`",
+                report.isv_prod_id
+            ));
         }
         if report.isv_svn < signer.min_isv_svn {
-            wrong.push(format!("ISVSVN is {}: this image is older than the policy allows", report.isv_svn));
+            wrong.push(format!(
+                "ISVSVN is {}: this image is older than the policy allows; the server has to be updated",
+                report.isv_svn
+            ));
         }
     }
     let outcome =

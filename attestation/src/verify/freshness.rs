@@ -26,16 +26,16 @@ pub(super) fn report_data(found: &[u8; 64], wanted: &[u8; 64], bound: Bound) -> 
             text,
             match bound {
                 Bound::NotBefore => {
-                    "the quote was not made for this certificate's key and start of validity: somebody else's quote was put into it"
+                    "the quote was not made for this certificate's key and start of validity: somebody else's quote was put into it. Do not use this server"
                 }
                 Bound::Nonce => {
-                    "the quote was not made for this certificate's key and this client's nonce: it is an old one, or one of another connection"
+                    "the quote was not made for this certificate's key and this client's nonce: it is an old one, or one of another connection. Connect anew; if it stays so, something between here and the enclave answers in its place"
                 }
                 Bound::Channel => {
-                    "the quote was not made for this certificate's key, this client's nonce and this TLS connection: somebody relays evidence of another connection"
+                    "the quote was not made for this certificate's key, this client's nonce and this TLS connection: somebody relays evidence of another connection. Connect anew, without a proxy that ends TLS; if it stays so, do not use this server"
                 }
                 Bound::Evidence => {
-                    "the evidence quote was not made for this certificate and this manifest: one of them was changed or exchanged"
+                    "the evidence quote was not made for this certificate and this manifest: one of them was changed or exchanged. Ask the enclave for another document (`/.enclave/v1/evidence`)"
                 }
             },
         )
@@ -43,11 +43,15 @@ pub(super) fn report_data(found: &[u8; 64], wanted: &[u8; 64], bound: Bound) -> 
     outcome.wanted(hex::encode(wanted))
 }
 
-pub(super) fn tier(rule: &FreshnessRule, tier: Tier) -> Outcome {
+/// `offline`: of a document, whose tier nothing can raise.
+pub(super) fn tier(rule: &FreshnessRule, tier: Tier, offline: bool) -> Outcome {
     let outcome = if tier >= rule.min_tier {
         Outcome::pass(tier.name())
     } else {
         let message = match rule.min_tier {
+            _ if offline => {
+                "an evidence document has tier `certificate`, because it was made for no client in particular: judge it by a policy with `freshness.min_tier = \"certificate\"`, or connect to the enclave"
+            }
             Tier::Channel => {
                 "the policy wants evidence that is bound to this TLS connection: ask for `attest` after the handshake (`--tier channel`)"
             }
@@ -67,7 +71,7 @@ pub(super) fn age(rule: &FreshnessRule, leaf: &LeafCertificate, now: OffsetDateT
     let outcome = if age < -CLOCK_SKEW_SECONDS {
         Outcome::fail(
             found,
-            "the certificate is from the future: this clock is slow, or the enclave's host runs ahead",
+            "the certificate is from the future: this clock is slow, or that of the enclave's host is fast. Set both by NTP",
         )
     } else if age > limit.saturating_add(CLOCK_SKEW_SECONDS) {
         Outcome::fail(

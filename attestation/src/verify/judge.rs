@@ -6,13 +6,12 @@ use time::OffsetDateTime;
 use super::dcap::{self, PckChain, VerifiedQuote};
 use super::freshness::Bound;
 use super::{
-    AppFacts, Check, CheckId, EnclaveFacts, Presented, TcbFacts, Tier, Verdict, Verifier, app, certificate,
-    configuration, enclave, freshness, platform,
+    AppFacts, Check, CheckId, Disclosed, EnclaveFacts, Presented, TcbFacts, Tier, Verdict, Verifier, app,
+    certificate, configuration, enclave, freshness, platform,
 };
 use crate::collateral::Collateral;
 use crate::evidence::EvidenceDocument;
 use crate::leaf_certificate::LeafCertificate;
-use crate::manifest::Manifest;
 use crate::policy::VerificationPolicy;
 use crate::quote::{Quote, ReportBody};
 use crate::report_data::{self, Binding};
@@ -56,7 +55,7 @@ struct Case<'a> {
     server_name: Option<&'a str>,
     evidence: Option<&'a EvidenceDocument>,
     collateral: Option<&'a Collateral>,
-    manifest: Option<&'a Manifest>,
+    disclosed: Disclosed<'a>,
 }
 
 impl<'a> Judge<'a> {
@@ -74,7 +73,7 @@ impl<'a> Judge<'a> {
         mut self,
         presented: &Presented<'_>,
         collateral: Option<&Collateral>,
-        manifest: Option<&Manifest>,
+        disclosed: Disclosed<'_>,
     ) -> Verdict {
         self.verdict.tier = match presented {
             Presented::Certificate { .. } | Presented::Evidence(_) => Some(Tier::Certificate),
@@ -82,7 +81,7 @@ impl<'a> Judge<'a> {
             Presented::Channel { .. } => Some(Tier::Channel),
             Presented::Quote(_) => None,
         };
-        let completed = self.evaluate(presented, collateral, manifest).is_ok();
+        let completed = self.evaluate(presented, collateral, disclosed).is_ok();
         self.verdict.accepted = completed && self.verdict.checks.iter().all(|check| check.passed);
         self.verdict
     }
@@ -91,7 +90,7 @@ impl<'a> Judge<'a> {
         &mut self,
         presented: &Presented<'_>,
         collateral: Option<&Collateral>,
-        manifest: Option<&Manifest>,
+        disclosed: Disclosed<'_>,
     ) -> Result<(), Stop> {
         self.record(CheckId::Policy, Outcome::pass("format 1"));
         let document = match presented {
@@ -113,7 +112,10 @@ impl<'a> Judge<'a> {
             server_name,
             evidence: document,
             collateral: collateral.or(document.and_then(|document| document.collateral.as_ref())),
-            manifest: document.map(|document| &document.manifest).or(manifest),
+            disclosed: Disclosed {
+                manifest: document.map(|document| &document.manifest).or(disclosed.manifest),
+                ..disclosed
+            },
         };
         if document.is_some() {
             self.record(CheckId::EvidenceFormat, Outcome::pass("format 1"));
@@ -156,7 +158,8 @@ impl<'a> Judge<'a> {
             self.record(CheckId::Advisories, platform::advisories(&self.policy.tcb, verified, self.now));
         }
         if let Some(tier) = self.verdict.tier {
-            self.record(CheckId::Tier, freshness::tier(&self.policy.freshness, tier));
+            let offline = document.is_some();
+            self.record(CheckId::Tier, freshness::tier(&self.policy.freshness, tier, offline));
         }
         if let Some(leaf) = &leaf {
             if self.verdict.tier == Some(Tier::Certificate) {
@@ -176,13 +179,13 @@ impl<'a> Judge<'a> {
     /// Checks 2 to 5.
     fn certificates(&mut self, case: &Case<'_>) -> Result<Option<LeafCertificate>, Stop> {
         let leaf = match case.chain.first().map(|der| LeafCertificate::from_der(der)) {
-            None => Err("no certificate was sent".to_owned()),
+            None => Err("no certificate was sent: this is not the TLS port of an enclave".to_owned()),
             Some(Err(error)) => Err(error.to_string()),
             // What stands in the document beside the certificate must not say anything else.
             Some(Ok(leaf))
                 if case.evidence.is_some_and(|document| document.certificate_quote != leaf.quote) =>
             {
-                Err("`certificate_quote` of the document is not the quote in its certificate".to_owned())
+                Err("`certificate_quote` of the document is not the quote in its certificate: it was changed; ask the enclave for another (`/.enclave/v1/evidence`)".to_owned())
             }
             Some(Ok(leaf)) => Ok(leaf),
         };
@@ -287,7 +290,7 @@ impl<'a> Judge<'a> {
                 policy.configuration.as_ref(),
                 policy.app.as_ref(),
                 leaf,
-                case.manifest,
+                case.disclosed,
             );
             self.record(CheckId::Configuration, outcome);
         }

@@ -65,7 +65,10 @@ pub(super) fn tcb_status(rule: &TcbRule, quote: &VerifiedQuote, now: OffsetDateT
         };
         Outcome::fail(&quote.status, message)
     } else {
-        Outcome::fail(&quote.status, "the grace period of this status is over: update the platform")
+        Outcome::fail(
+            &quote.status,
+            "the grace period of this status is over: update the platform's firmware and microcode, or extend `until`",
+        )
     };
     outcome.wanted(wanted.join(" or "))
 }
@@ -103,7 +106,7 @@ pub(super) fn instance(ppids: &[[u8; 16]], quote: &VerifiedQuote) -> Outcome {
     } else {
         Outcome::fail(
             found,
-            "this is not one of the machines in `platform.ppids`: the connection was diverted, or the machine was replaced",
+            "this is not one of the machines in `platform.ppids`: the connection was diverted, or the machine was replaced. If you moved it yourself, put the new PPID into the list",
         )
     };
     outcome.wanted(format!("PPID {}", list(ppids)))

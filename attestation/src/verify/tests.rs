@@ -41,8 +41,12 @@ fn verifier(policy: &str) -> Verifier {
 
 /// Judges the genuine SGX sample: the names of the checks that fail.
 fn failed(policy: &str, seconds: i64) -> Vec<&'static str> {
-    let verdict =
-        verifier(policy).judge(&Presented::Quote(SGX), Some(&collateral(SGX_COLLATERAL)), None, at(seconds));
+    let verdict = verifier(policy).judge(
+        &Presented::Quote(SGX),
+        Some(&collateral(SGX_COLLATERAL)),
+        Disclosed::default(),
+        at(seconds),
+    );
     assert_eq!(verdict.accepted(), verdict.failed().next().is_none());
     verdict.failed().map(|check| check.check.name()).collect()
 }

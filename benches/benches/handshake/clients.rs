@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use enclave_os_client::Http;
 use enclave_os_client::attestation::policy::{Tier, VerificationPolicy};
-use enclave_os_client::attestation::verify::{CertificateDer, Presented, Verifier};
+use enclave_os_client::attestation::verify::{CertificateDer, Disclosed, Presented, Verifier};
 use scenarios::languages;
 use serde_json::json;
 
@@ -60,8 +60,12 @@ fn rust(case: &Case) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        let verdict =
-            verifier.judge(&presented, Some(&case.collateral), None, time::OffsetDateTime::now_utc());
+        let verdict = verifier.judge(
+            &presented,
+            Some(&case.collateral),
+            Disclosed::default(),
+            time::OffsetDateTime::now_utc(),
+        );
         times.push(begun.elapsed().as_secs_f64() * 1e3);
         ensure!(verdict.accepted(), "{verdict}");
     }

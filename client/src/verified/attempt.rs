@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use attestation::collateral::Collateral;
-use attestation::manifest::Manifest;
 use attestation::report_data::EXPORTER_LABEL;
-use attestation::verify::{CheckId, Presented, Tier, Verdict, Verified};
+use attestation::verify::{CheckId, Disclosed, Presented, Tier, Verdict, Verified};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use boundary_wire::client::{Attest, Command, Reply};
@@ -83,10 +82,10 @@ impl<'a> Attempt<'a> {
         server_name: Option<&str>,
         exporter: [u8; 32],
         answer: Option<&Answer>,
-        manifest: Option<&Manifest>,
+        disclosed: Disclosed<'_>,
     ) -> Result<Verified, ClientError> {
         let judge = |collateral: Option<&Collateral>| {
-            self.verdict(chain, server_name, exporter, answer, collateral, manifest)
+            self.verdict(chain, server_name, exporter, answer, collateral, disclosed)
         };
         if let Some(given) = self.demand.given() {
             return accepted(judge(Some(&given)));
@@ -113,7 +112,7 @@ impl<'a> Attempt<'a> {
         exporter: [u8; 32],
         answer: Option<&Answer>,
         collateral: Option<&Collateral>,
-        manifest: Option<&Manifest>,
+        disclosed: Disclosed<'_>,
     ) -> Verdict {
         let presented = match self.demand.tier {
             Tier::Certificate => Presented::Certificate { chain, server_name },
@@ -126,7 +125,7 @@ impl<'a> Attempt<'a> {
                 quote: answer.map_or(&[], |answer| &answer.quote),
             },
         };
-        self.demand.verifier.judge(&presented, collateral, manifest, now())
+        self.demand.verifier.judge(&presented, collateral, disclosed, now())
     }
 }
 

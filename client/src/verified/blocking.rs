@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attestation::collateral::Collateral;
-use attestation::manifest::Manifest;
 use attestation::policy::VerificationPolicy;
 use attestation::verify::{Tier, Verified};
 use boundary_wire::client::MAX_FRAME;
 
-use super::{Answer, Attempt, Attested, Demand, MAX_ATTESTED};
+use super::{Answer, Attempt, Attested, Demand, MAX_ATTESTED, Settings, Shown};
 use crate::tls::Connection;
 use crate::{ClientError, Connector, Framed, Http, danger};
 
 /// How long a single read or write may stand still until the enclave is judged.
 const JUDGEMENT: Duration = Duration::from_secs(30);
-/// Most bytes of a manifest.
+/// Most bytes of a manifest, or of a proof with its leaf's value.
 const MAX_MANIFEST: u64 = 8 << 20;
 
 /// How to reach an enclave, and the policy it has to pass before it gets a byte.
@@ -116,26 +115,33 @@ impl VerifiedConnector {
         answer: Option<&Answer>,
     ) -> Result<Verified, ClientError> {
         let exporter = attempt.exporter(connection.tls())?;
-        let manifest = self.manifest()?;
-        attempt.judge(
-            connection.peer().chain(),
-            self.server_name.as_deref(),
-            exporter,
-            answer,
-            manifest.as_ref(),
-        )
+        let chain = connection.peer().chain();
+        let shown = self.shown(self.demand.settings(chain.first()))?;
+        attempt.judge(chain, self.server_name.as_deref(), exporter, answer, shown.disclosed())
     }
 
-    /// The enclave's manifest, if the policy speaks of single leaves. Over a connection of its own, which needs no
-    /// trust: the judgement demands that it leads to the root in the certificate. Without a name, because at an
-    /// application's hostname there is that application's part of it alone.
-    fn manifest(&self) -> Result<Option<Manifest>, ClientError> {
-        if !self.demand.needs_manifest() {
-            return Ok(None);
+    /// What the policy wants to know of the configuration. Over a connection of its own, which needs no trust: the
+    /// judgement demands that it leads to the root in the certificate. Without a name, because at an application's
+    /// hostname there is that application's part of it alone.
+    fn shown(&self, wanted: Settings) -> Result<Shown, ClientError> {
+        let mut shown = Shown::default();
+        if wanted == Settings::default() {
+            return Ok(shown);
         }
         let connector = self.connector.clone().without_server_name().default_io_timeout(JUDGEMENT);
         let mut http = connector.http()?;
         http.set_limit(Some(MAX_MANIFEST));
-        http.manifest().map(Some)
+        if wanted.manifest {
+            shown.manifest = Some(http.manifest()?);
+        }
+        for leaf in &wanted.proofs {
+            match http.proof(leaf) {
+                Ok(proof) => shown.proofs.push(proof),
+                // There is no such leaf, and the verdict says so.
+                Err(ClientError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(shown)
     }
 }

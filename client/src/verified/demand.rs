@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use attestation::collateral::Collateral;
+use attestation::leaf_certificate::LeafCertificate;
+use attestation::manifest::{Manifest, Proof};
 use attestation::policy::VerificationPolicy;
-use attestation::verify::{Tier, Verifier};
+use attestation::verify::{Disclosed, Tier, Verifier};
+use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 /// A policy, the tier that is asked for, and the collateral that is known.
@@ -43,10 +46,17 @@ impl Demand {
         }
     }
 
-    /// Whether the policy speaks of what only the manifest tells.
-    pub(crate) fn needs_manifest(&self) -> bool {
-        let rule = self.verifier.policy().configuration.as_ref();
-        rule.is_some_and(|rule| !rule.leaves.is_empty() || rule.app_root.is_some())
+    /// What of the configuration has to be asked for, beside this certificate.
+    pub(crate) fn settings(&self, leaf: Option<&CertificateDer<'_>>) -> Settings {
+        let Some(rule) = &self.verifier.policy().configuration else { return Settings::default() };
+        let of_app = || {
+            let leaf = leaf.and_then(|der| LeafCertificate::from_der(der).ok());
+            leaf.is_some_and(|leaf| leaf.app.is_some())
+        };
+        if rule.app_root.is_some() && !of_app() {
+            return Settings { manifest: true, proofs: Vec::new() };
+        }
+        Settings { manifest: false, proofs: rule.leaves.keys().cloned().collect() }
     }
 
     /// What the caller gave.
@@ -65,7 +75,55 @@ impl Demand {
     }
 }
 
+/// What is asked for of a configuration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// All of it, from which an app's root follows.
+    pub(crate) manifest: bool,
+    /// The proofs of these leaves alone, which show nothing of the others.
+    pub(crate) proofs: Vec<String>,
+}
+
+/// What was shown of it.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) manifest: Option<Manifest>,
+    pub(crate) proofs: Vec<Proof>,
+}
+
+impl Shown {
+    pub(crate) fn disclosed(&self) -> Disclosed<'_> {
+        Disclosed { manifest: self.manifest.as_ref(), proofs: &self.proofs }
+    }
+}
+
 /// This machine's time. A verifier's own clock is one of the things it trusts.
 pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
+    use super::*;
+
+    #[test]
+    fn single_leaves_are_asked_for_alone() {
+        let settings = |rest: &str| {
+            let hash = "07".repeat(32);
+            let policy = format!(
+                "format = 1\n[roots]\nintel = true\n[enclave]\nmrenclave = [\"{hash}\"]\n[app]\nname = \"a\"\n{}",
+                rest.replace("HASH", &hash)
+            );
+            Demand::new(VerificationPolicy::from_toml(&policy).unwrap()).settings(None)
+        };
+        assert_eq!(settings(""), Settings::default());
+        assert_eq!(settings("[configuration]\nroot = [\"HASH\"]"), Settings::default());
+        let leaves = "[configuration.leaves]\n\"core.operator_policy\" = [\"HASH\"]";
+        let proofs = vec!["core.operator_policy".to_owned()];
+        assert_eq!(settings(leaves), Settings { manifest: false, proofs });
+        let root = format!("[configuration]\napp_root = [\"HASH\"]\n{leaves}");
+        assert_eq!(settings(&root), Settings { manifest: true, proofs: Vec::new() });
+    }
 }

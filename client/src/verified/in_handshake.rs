@@ -6,7 +6,7 @@ use std::sync::Arc;
 use attestation::collateral::Collateral;
 use attestation::policy::VerificationPolicy;
 use attestation::report_data::ALPN_NONCE_PREFIX;
-use attestation::verify::{Presented, Verdict, Verifier};
+use attestation::verify::{Disclosed, Presented, Verdict, Verifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -101,7 +101,11 @@ impl ServerCertVerifier for QuotedCertificates {
             .ok()
             .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
             .ok_or(Error::FailedToGetCurrentTime)?;
-        match self.verifier.judge(&presented, Some(&self.collateral), None, now).into_verified() {
+        match self
+            .verifier
+            .judge(&presented, Some(&self.collateral), Disclosed::default(), now)
+            .into_verified()
+        {
             Ok(_verified) => Ok(ServerCertVerified::assertion()),
             Err(verdict) => {
                 let reason = OtherError(Arc::new(NotVerified(verdict)));

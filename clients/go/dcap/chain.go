@@ -79,7 +79,7 @@ func (a *authority) link(c, issuer *x509.Certificate, crl *x509.RevocationList) 
 	}
 	for _, revoked := range crl.RevokedCertificateEntries {
 		if revoked.SerialNumber.Cmp(c.SerialNumber) == 0 {
-			return fmt.Errorf("%s: was revoked on %s", name(c), revoked.RevocationTime.UTC().Format(time.RFC3339))
+			return fmt.Errorf("%s: was revoked on %s, so nothing it signs is worth anything; fetch the collateral anew, and if it stays so, move the enclave to another machine", name(c), revoked.RevocationTime.UTC().Format(time.RFC3339))
 		}
 	}
 	return nil
@@ -162,7 +162,7 @@ func (a *authority) revocations(der []byte, issuer *x509.Certificate) (*x509.Rev
 		}
 	}
 	if a.now.Before(crl.ThisUpdate) || !a.now.Before(crl.NextUpdate) {
-		return nil, fmt.Errorf("is of %s to %s, and it is %s", crl.ThisUpdate.UTC().Format(time.RFC3339),
+		return nil, fmt.Errorf("is of %s to %s, and it is %s; fetch the collateral anew, or mend the clock", crl.ThisUpdate.UTC().Format(time.RFC3339),
 			crl.NextUpdate.UTC().Format(time.RFC3339), a.now.UTC().Format(time.RFC3339))
 	}
 	return crl, nil

@@ -62,10 +62,10 @@ func parseTCBInfo(text string, now time.Time) (*tcbInfo, error) {
 // level finds the highest level that the platform meets in every component.
 func (info *tcbInfo) level(pck *PCK) (*tcbLevel, error) {
 	if err := sameHex(info.FMSPC, pck.FMSPC[:]); err != nil {
-		return nil, fmt.Errorf("is for another platform family (FMSPC): %w", err)
+		return nil, fmt.Errorf("is for another platform family (FMSPC), fetch that of this platform: %w", err)
 	}
 	if err := sameHex(info.PCEID, pck.PCEID[:]); err != nil {
-		return nil, fmt.Errorf("is for another PCE: %w", err)
+		return nil, fmt.Errorf("is for another PCE (PCEID), fetch that of this platform: %w", err)
 	}
 	for i := range info.Levels {
 		level := &info.Levels[i]
@@ -77,7 +77,7 @@ func (info *tcbInfo) level(pck *PCK) (*tcbLevel, error) {
 		}
 		return level, nil
 	}
-	return nil, errors.New("has no level this platform meets")
+	return nil, errors.New("has no level this platform meets; update its firmware")
 }
 
 func (l *tcbLevel) metBy(pck *PCK) bool {
@@ -103,7 +103,7 @@ func current(issued, next, now time.Time) error {
 		return errors.New("does not say from when to when it holds")
 	}
 	if now.Before(issued) || now.After(next) {
-		return fmt.Errorf("holds from %s to %s, and it is %s",
+		return fmt.Errorf("holds from %s to %s, and it is %s; fetch the collateral anew, or mend the clock",
 			issued.UTC().Format(time.RFC3339), next.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil

@@ -65,7 +65,7 @@ func (q *Quote) Verify(collateral *Collateral, now time.Time) (*Verified, error)
 	}
 	status := level.Status.converge(qeLevel.Status)
 	if status == Revoked {
-		return nil, errors.New("the platform's TCB level is revoked: its keys must be taken for compromised")
+		return nil, errors.New("the platform's TCB level is revoked, Intel no longer trusts such platforms: update firmware and microcode and register the platform anew, or move the enclave to another machine")
 	}
 	verified := &Verified{Report: q.Report, PCK: *platform, Status: status}
 	for _, advisory := range slices.Concat(level.Advisories, qeLevel.Advisories) {

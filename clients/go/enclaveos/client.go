@@ -41,7 +41,7 @@ type Config struct {
 	// Collateral about the platform. If nil, what an earlier connection of this client was given, or else
 	// what the enclave sends along. All of it is signed, so its way here does not matter.
 	Collateral *dcap.Collateral
-	// Manifest shows the settings that the policy names; it, or proofs, are fetched from the enclave if absent.
+	// Manifest shows the settings that the policy names. Without it, these alone are asked for.
 	Manifest *configuration.Manifest
 	// DialContext opens the TCP connection; a net.Dialer with Timeout if nil.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)

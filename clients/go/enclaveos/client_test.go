@@ -299,6 +299,9 @@ func TestSettingsAreFetched(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "core.version") {
 		t.Error(err)
 	}
+	if !slices.Equal(s.Asked, []string{"/.enclave/v1/proofs/core.version"}) {
+		t.Error("of a single leaf only its proof is asked for", s.Asked)
+	}
 	// The app's tree is in the manifest alone.
 	fetched := "[app]\nname = \"notes\"\n[configuration]\napp_root = [\"" + hexOf(fixture.EmptyRoot()) + "\"]\n"
 	conn, err := client(t, s, policy.Channel, fetched).Connect(t.Context())

@@ -36,7 +36,7 @@ func (c *Client) dial(ctx context.Context, p protocol) (*tls.Conn, *verify.Verdi
 	if c.tier == policy.Challenge {
 		names = []string{nonceALPN + base64.RawURLEncoding.EncodeToString(nonce[:]), p.alpn}
 	}
-	conn, err := c.handshake(ctx, names)
+	conn, err := c.handshake(ctx, c.serverName(), names)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -48,14 +48,15 @@ func (c *Client) dial(ctx context.Context, p protocol) (*tls.Conn, *verify.Verdi
 	return conn, verdict, nil
 }
 
-func (c *Client) handshake(ctx context.Context, alpn []string) (*tls.Conn, error) {
+// handshake asks for a name, or for none if that is empty.
+func (c *Client) handshake(ctx context.Context, name string, alpn []string) (*tls.Conn, error) {
 	raw, err := c.config.DialContext(ctx, "tcp", c.config.Address)
 	if err != nil {
 		return nil, &ConnectionError{Op: "connect", Address: c.config.Address, Err: err}
 	}
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		ServerName: c.serverName(),
+		ServerName: name,
 		NextProtos: alpn,
 		// The package documentation says why this is sound.
 		InsecureSkipVerify: true,
@@ -95,8 +96,8 @@ func (c *Client) verified(ctx context.Context, conn *tls.Conn, p protocol, nonce
 		s.collect()
 		verdict = s.judge()
 	}
-	if c.lacksSettings(verdict, s.certificate.Chain) {
-		if err := c.settings(ctx, &s.known); err != nil {
+	if lacks, ofApp := c.lacksSettings(verdict, s.certificate.Chain); lacks {
+		if err := c.settings(ctx, ofApp, &s.known); err != nil {
 			return nil, err
 		}
 		verdict = s.judge()

@@ -219,7 +219,7 @@ func TestLiveSettings(t *testing.T) {
 	s.connect(policy.Channel, wanted("core.operator_policy", policyHash)).Close()
 	refused0(t, s.client(policy.Channel, wanted("core.operator_policy", [32]byte{})), verify.CheckConfiguration)
 	refused0(t, s.client(policy.Channel, wanted("core.nothing", [32]byte{})), verify.CheckConfiguration)
-	// On an app's connection the manifest is the app's own; other settings come as proofs.
+	// Settings come as proofs, beside an app's own certificate too.
 	limits := manifest.Leaf("app." + appName + ".limits").ValueHash
 	s.connect(policy.Channel, wanted("app."+appName+".limits", limits), toApp).Close()
 	s.connect(policy.Channel, wanted("core.operator_policy", policyHash), toApp).Close()

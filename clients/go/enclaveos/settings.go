@@ -5,60 +5,66 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"enclaveos/client-go/configuration"
 	"enclaveos/client-go/leaf"
 	"enclaveos/client-go/verify"
 )
 
-// maxManifest bounds a manifest that is fetched.
+// maxManifest bounds a manifest that is fetched, or a proof with its leaf's value.
 const maxManifest = 8 << 20
 
-// lacksSettings says whether a verdict fails for nothing but settings that were not shown yet.
-func (c *Client) lacksSettings(v *verify.Verdict, chain [][]byte) bool {
+// lacksSettings says whether a verdict fails for nothing but settings that were not shown yet, and whether
+// the certificate is one app's.
+func (c *Client) lacksSettings(v *verify.Verdict, chain [][]byte) (lacks, ofApp bool) {
 	failed := v.Failed()
 	for _, id := range failed {
 		if id != verify.CheckConfiguration {
-			return false
+			return false, false
 		}
 	}
 	if len(failed) == 0 || c.config.Policy == nil || c.config.Manifest != nil {
-		return false
+		return false, false
 	}
 	certificate, err := leaf.Parse(chain[0])
 	if err != nil {
-		return false
+		return false, false
 	}
 	wanted := c.config.Policy.Configuration
-	return wanted.Leaves != nil || wanted.AppRoot != nil && certificate.App == nil
+	return wanted.Leaves != nil || wanted.AppRoot != nil && certificate.App == nil, certificate.App != nil
 }
 
-// settings fetches what the policy needs to know of the configuration beyond the certificate: the
-// manifest, and a proof for each setting that is not in it. It comes over a connection of its own
-// that nobody verified, because what leads to the root in a verified certificate is as good from there.
-func (c *Client) settings(ctx context.Context, known *verify.Context) error {
-	conn, err := c.handshake(ctx, []string{"http/1.1"})
+// settings fetches what the policy needs to know of the configuration beyond the certificate: a proof of each
+// leaf that it names, which shows nothing of the others, or the manifest where an app's root has to follow
+// from it. It comes over a connection of its own that nobody verified, because what leads to the root in a
+// verified certificate is as good from there; and where no name is asked for, because an app's hostname
+// tells that app's settings alone.
+func (c *Client) settings(ctx context.Context, ofApp bool, known *verify.Context) error {
+	conn, err := c.handshake(ctx, "", []string{"http/1.1"})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	defer interrupt(ctx, conn)()
 	get := func(path string) ([]byte, error) {
-		return exchange(conn, c.hostHeader(), http.MethodGet, path, nil, maxManifest)
+		return exchange(conn, c.config.Address, http.MethodGet, path, nil, maxManifest)
 	}
-	text, err := get("/.enclave/v1/manifest")
-	if err != nil {
-		return c.broken(err)
-	}
-	if known.Manifest, err = configuration.ParseManifest(text); err != nil {
-		return &ProtocolError{Reason: err.Error()}
-	}
-	for name := range c.config.Policy.Configuration.Leaves {
-		if known.Manifest.Leaf(name) != nil {
-			continue
+	wanted := c.config.Policy.Configuration
+	if wanted.AppRoot != nil && !ofApp {
+		text, err := get("/.enclave/v1/manifest")
+		if err != nil {
+			return c.broken(err)
 		}
+		if known.Manifest, err = configuration.ParseManifest(text); err != nil {
+			return &ProtocolError{Reason: err.Error()}
+		}
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted.Leaves)) {
 		text, err := get("/.enclave/v1/proofs/" + url.PathEscape(name))
 		if refused := (*RefusedError)(nil); errors.As(err, &refused) {
 			// Not shown: the verdict says so.

@@ -5,6 +5,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -33,10 +34,13 @@ type nameConstraints struct {
 }
 
 // constrained holds every name of a chain, leaf first, against the constraints of all that stands above
-// it. A leaf, which has no business with constraints, is held to its own.
+// it. A leaf has none: only an authority may (RFC 5280 §4.2.1.10).
 func constrained(chain []*x509.Certificate) error {
+	if extension(chain[0], oidNameConstraints) != nil {
+		return fmt.Errorf("%s: it has name constraints, which only an authority may have", chain[0].Subject)
+	}
 	left := maxComparisons
-	for at, authority := range chain {
+	for at, authority := range chain[1:] {
 		constraints, err := constraintsOf(authority)
 		if err != nil {
 			return fmt.Errorf("%s: %w", authority.Subject, err)
@@ -44,7 +48,7 @@ func constrained(chain []*x509.Certificate) error {
 		if constraints == nil {
 			continue
 		}
-		for _, below := range chain[:max(at, 1)] {
+		for _, below := range chain[:at+1] {
 			names, err := alternativeNames(below)
 			if err != nil {
 				return fmt.Errorf("%s: %w", below.Subject, err)
@@ -78,7 +82,10 @@ func constraintsOf(c *x509.Certificate) (*nameConstraints, error) {
 			return nil, errors.New("its name constraints are malformed")
 		}
 		if kind := subtree[0].Tag; kind != kindDNS && kind != kindAddress {
-			return nil, errors.New("it has name constraints on other names than DNS names and addresses")
+			return nil, errors.New("it has name constraints on other names than DNS names and addresses, which are not judged here")
+		}
+		if subtree[0].Tag == kindAddress && !isRange(subtree[0].Bytes) {
+			return nil, errors.New("its name constraints have a malformed range of addresses")
 		}
 	}
 	return constraints, nil
@@ -87,7 +94,7 @@ func constraintsOf(c *x509.Certificate) (*nameConstraints, error) {
 // allow refuses a name in an excluded subtree and, if any permitted one is of its kind, a name in none of
 // those.
 func (n *nameConstraints) allow(name asn1.RawValue) error {
-	violated := fmt.Errorf("the name %s is not one that the name constraints allow", shown(name))
+	violated := fmt.Errorf("the name %s is not one that the name constraints allow (leave it out of the image's served_names, or have the operator allow it)", shown(name))
 	ofKind := func(subtree []asn1.RawValue) bool { return subtree[0].Tag == name.Tag }
 	holds := func(subtree []asn1.RawValue) bool { return ofKind(subtree) && within(name, subtree[0]) }
 	if slices.ContainsFunc(n.Permitted, ofKind) && !slices.ContainsFunc(n.Permitted, holds) {
@@ -141,6 +148,13 @@ func inRange(address, base []byte) bool {
 		}
 	}
 	return true
+}
+
+// isRange says whether these are an address and a mask without a bit behind one that is missing.
+func isRange(content []byte) bool {
+	half := len(content) / 2
+	ones, bits := net.IPMask(content[half:]).Size()
+	return (half == net.IPv4len || half == net.IPv6len) && len(content) == 2*half && ones+bits > 0
 }
 
 // plain says whether a DNS name is written the usual way, a wildcard label at its start at most.

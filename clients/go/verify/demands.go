@@ -20,11 +20,11 @@ func (j *judgement) enclave() {
 	p := j.policy
 	debug := j.verified.Report.Debug()
 	j.note(CheckDebug, !debug || p.Enclave.AllowDebug, fmt.Sprint(debug), fmt.Sprint(p.Enclave.AllowDebug),
-		"It is a debug enclave: whoever runs it can read everything in it.")
+		"Everything in a debug enclave can be read from outside: launch the enclave without DEBUG.")
 	j.measurement()
 	status := j.TCB.Status
 	j.note(CheckTCBStatus, policy.Accepts(p.TCB.Statuses, status, j.now), status, untils(p.TCB.Statuses),
-		"The platform's TCB status is "+status+", which the policy does not accept (any longer). Its operator must update microcode, firmware or settings.")
+		"The platform's TCB status is "+status+", which the policy does not accept (any longer): update its firmware and microcode, or accept the status in `tcb.statuses`, for a while with `until`.")
 	j.advisories()
 }
 
@@ -35,7 +35,7 @@ func (j *judgement) measurement() {
 		found = append(found, fmt.Sprintf("mrenclave %x", report.MRENCLAVE))
 		want = append(want, "mrenclave "+list(wanted.MRENCLAVE))
 		if !slices.Contains(wanted.MRENCLAVE, report.MRENCLAVE) {
-			wrong = append(wrong, "It is another enclave image (MRENCLAVE) than the policy names.")
+			wrong = append(wrong, "MRENCLAVE is not one of the policy's: this is another image, or another policy page in it. Compare it with what your own build of the image says; if this is the image you mean, put its MRENCLAVE into `enclave.mrenclave`.")
 		}
 	}
 	if wanted.MRSIGNER != nil {
@@ -43,11 +43,11 @@ func (j *judgement) measurement() {
 		want = append(want, fmt.Sprintf("mrsigner %s, product %d, version at least %d", list(wanted.MRSIGNER), wanted.ISVProdID, wanted.MinISVSVN))
 		switch {
 		case !slices.Contains(wanted.MRSIGNER, report.MRSIGNER):
-			wrong = append(wrong, "It was signed by somebody the policy does not name (MRSIGNER).")
+			wrong = append(wrong, "MRSIGNER is not one of the policy's: somebody else signed this image. Take the one that your signer published, or name this signer in `enclave.mrsigner`.")
 		case report.ISVProdID != wanted.ISVProdID:
-			wrong = append(wrong, "It is another product of the signer (ISVPRODID).")
+			wrong = append(wrong, "ISVPRODID differs: this is another product of that signer; compare `enclave.isv_prod_id`.")
 		case report.ISVSVN < wanted.MinISVSVN:
-			wrong = append(wrong, "Its version is older than the policy accepts (ISVSVN).")
+			wrong = append(wrong, "ISVSVN is lower than the policy allows: this image is older; the server has to be updated.")
 		}
 	}
 	j.note(CheckMeasurement, len(wrong) == 0, strings.Join(found, "; "), strings.Join(want, "; "), strings.Join(wrong, " "))
@@ -61,9 +61,9 @@ func (j *judgement) advisories() {
 			refused = append(refused, advisory)
 		}
 	}
-	message := fmt.Sprintf("The platform's level is affected by %s, which the policy does not accept (any longer).", strings.Join(refused, ", "))
+	message := fmt.Sprintf("%s of the platform's TCB level not accepted (any longer): update the platform, or list what does not matter here in `tcb.advisories`.", strings.Join(refused, ", "))
 	if slices.Contains(refused, lviFences) {
-		message += " The image is built without LVI fences, so a platform that needs them (" + lviFences + ") does not protect it."
+		message += " Mind " + lviFences + " (load value injection): the image is built without LVI fences, so on such a platform other code on the machine could read the enclave's secrets."
 	}
 	j.note(CheckAdvisories, len(refused) == 0, strings.Join(j.TCB.Advisories, ", "), untils(accepted), message)
 }
@@ -83,14 +83,21 @@ func untils(list []policy.Until) string {
 // fresh judges tier and age.
 func (j *judgement) fresh() {
 	least := j.policy.Freshness.MinTier
-	j.note(CheckTier, *j.Tier >= least, j.Tier.String(), least.String(),
-		fmt.Sprintf("The evidence is of tier %s, and the policy asks for %s at least.", j.Tier, least))
+	message := fmt.Sprintf("The evidence is of tier %s: connect at tier %s, which the policy wants.", j.Tier, least)
+	if _, offline := j.presented.(*Document); offline {
+		message = "An evidence document has tier certificate, because it was made for no client in particular: judge it by a policy with `freshness.min_tier = \"certificate\"`, or connect to the enclave."
+	}
+	j.note(CheckTier, *j.Tier >= least, j.Tier.String(), least.String(), message)
 	if *j.Tier != policy.Certificate {
 		return
 	}
 	age, most := j.leaf.Age(j.now), j.policy.Freshness.MaxAge
+	message = "The evidence is older than the policy allows: ask the enclave anew, or raise `freshness.max_age_seconds`."
+	if age < 0 {
+		message = "The certificate is from the future: this clock is slow, or that of the enclave's host is fast. Set both by NTP."
+	}
 	j.note(CheckAge, age <= most+leaf.Skew && age >= -leaf.Skew, age.String(), "at most "+most.String(),
-		"The certificate was made too long ago, or in the future, for what the policy accepts.")
+		message)
 }
 
 // app judges what the connection is for.
@@ -104,17 +111,17 @@ func (j *judgement) app() {
 		there = append(there, app.Name)
 	}
 	app := j.leaf.Named(wanted.Name)
-	if !j.note(CheckApp, app != nil, strings.Join(there, ", "), wanted.Name, "The certificate does not name this app: it is not loaded, or the certificate is another app's.") {
+	if !j.note(CheckApp, app != nil, strings.Join(there, ", "), wanted.Name, "The certificate does not name this app: it is not loaded, or this is the certificate of another app. Load it, or connect with its hostname.") {
 		return
 	}
 	if wanted.CodeHashes != nil {
 		j.note(CheckCodeHash, slices.Contains(wanted.CodeHashes, app.CodeHash), fmt.Sprintf("%x", app.CodeHash), list(wanted.CodeHashes),
-			"The app's code is not what the policy accepts.")
+			"The app runs other code than the policy accepts: it was replaced. If this is the code you mean, put its hash into `app.code_hashes`.")
 	}
 	if wanted.KeySource != "" {
 		found, message := "", "Only the app's own certificate says where its key comes from: connect with its hostname."
 		if own := j.leaf.App; own != nil {
-			found, message = own.KeySource, "The app's key comes from elsewhere than the policy accepts."
+			found, message = own.KeySource, "The app's data is under another key than the policy accepts: load it again with the right key."
 		}
 		accepted := found == wanted.KeySource || wanted.KeySource == "byok" && strings.HasPrefix(found, "byok:")
 		j.note(CheckKeySource, accepted, found, wanted.KeySource, message)
@@ -137,28 +144,35 @@ func (j *judgement) configuration() {
 		}
 	}
 	if m := j.context.Manifest; m != nil {
-		ask(j.belongs(m), "manifest of this certificate", "The manifest is not that of this certificate's configuration.")
+		ask(j.belongs(m), "manifest of this certificate", "The manifest does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew.")
 	}
 	if wanted != nil && wanted.Root != nil {
-		ask(slices.Contains(wanted.Root, j.leaf.ConfigurationRoot), "root "+list(wanted.Root), "The configuration is another than the policy names.")
+		ask(slices.Contains(wanted.Root, j.leaf.ConfigurationRoot), "root "+list(wanted.Root), "The configuration root is not one of the policy's: something in the enclave is configured otherwise. `enclave-os proof` lists its settings; if they are what you want, put the root into `configuration.root`.")
 	}
 	if wanted != nil && wanted.AppRoot != nil {
 		root, known := j.appRoot()
 		found += fmt.Sprintf(", app root %x", root)
-		ask(known && slices.Contains(wanted.AppRoot, root), "app root "+list(wanted.AppRoot), "The app's configuration is another than the policy names, or cannot be told from this certificate.")
+		ask(known && slices.Contains(wanted.AppRoot, root), "app root "+list(wanted.AppRoot), appRootMessage(known))
 	}
 	if wanted != nil {
 		for _, name := range sorted(wanted.Leaves) {
 			hash, known := j.setting(name)
-			message := fmt.Sprintf("The setting %s is another than the policy names.", name)
+			message := fmt.Sprintf("%s has another value than the policy accepts; `enclave-os proof %s` shows it. If it is what you want, put its hash into `configuration.leaves`.", name, name)
 			if !known {
-				message = fmt.Sprintf("The setting %s is not shown: neither a manifest nor a proof of this configuration has it.", name)
+				message = fmt.Sprintf("%s was not shown: it is mistyped, or neither a manifest nor a proof that leads to the root in the certificate has it. Ask the enclave anew (/.enclave/v1/proofs/%s).", name, name)
 			}
 			found += fmt.Sprintf(", %s %x", name, hash)
 			ask(known && slices.Contains(wanted.Leaves[name], hash), name+" "+list(wanted.Leaves[name]), message)
 		}
 	}
 	j.note(CheckConfiguration, len(wrong) == 0, found, strings.Join(want, "; "), strings.Join(wrong, " "))
+}
+
+func appRootMessage(known bool) string {
+	if known {
+		return "The app is configured otherwise than the policy accepts; if that is what you want, put its root into `configuration.app_root`."
+	}
+	return "The app's configuration root is in its own certificate only: connect with its hostname, or get the manifest and name the app in [app]."
 }
 
 // belongs says whether the manifest is that of the certificate: the whole one, or the app's own.
@@ -212,7 +226,7 @@ func sorted(leaves map[string][]policy.Hash) []string {
 func (j *judgement) platform() {
 	if wanted := j.policy.PPIDs; wanted != nil {
 		ppid := j.verified.PCK.PPID
-		j.note(CheckPlatform, slices.Contains(wanted, ppid), fmt.Sprintf("%x", ppid), list(wanted), "It is another machine than the policy names (PPID).")
+		j.note(CheckPlatform, slices.Contains(wanted, ppid), fmt.Sprintf("%x", ppid), list(wanted), "This is not one of the machines in `platform.ppids`: the connection was diverted, or the machine was replaced. If you moved it yourself, put the new PPID into the list.")
 	}
 }
 
@@ -229,5 +243,5 @@ func (j *judgement) operator() {
 	vouched := slices.ContainsFunc(found, func(h policy.Hash) bool {
 		return slices.ContainsFunc(wanted, func(w policy.Hash) bool { return bytes.Equal(w[:], h[:]) })
 	})
-	j.note(CheckOperatorCA, vouched, list(found), list(wanted), "No certificate above the enclave's authority is one the policy names.")
+	j.note(CheckOperatorCA, vouched, list(found), list(wanted), "The enclave is not under an operator that the policy accepts: have its request signed by that CA (`enclave-os ca csr`, `ca install`).")
 }

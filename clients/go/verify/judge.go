@@ -111,11 +111,11 @@ func (j *judgement) genuine() bool {
 func (j *judgement) form() bool {
 	raw := j.presented.quote(j.leaf)
 	if len(raw) == 0 {
-		return j.fail(CheckQuoteFormat, "no quote", "", "There is no quote: the enclave's host offers no quoting, or had none ready. `ready` and the host's log say why.")
+		return j.fail(CheckQuoteFormat, "no quote", "", "There is no quote: the enclave's host could not have one made, and `ready` of the enclave says why.")
 	}
 	var err error
 	if j.quote, err = dcap.Parse(raw); err != nil {
-		return j.fail(CheckQuoteFormat, fmt.Sprintf("%d bytes", len(raw)), "an SGX quote of version 3", "The quote cannot be read: "+err.Error()+".")
+		return j.fail(CheckQuoteFormat, fmt.Sprintf("%d bytes", len(raw)), "an SGX quote of version 3", "This is no SGX quote of version 3: "+err.Error()+". Have the enclave make another one.")
 	}
 	return j.pass(CheckQuoteFormat, "version 3", "")
 }
@@ -134,9 +134,12 @@ func (j *judgement) root() bool {
 	message := "The quote's certificates end in a root that the policy does not name."
 	if certificate, err := x509.ParseCertificate(root); err == nil {
 		subject := certificate.Subject.String()
-		message = fmt.Sprintf("The quote's certificates end in %q, a root that the policy does not name.", subject)
-		if strings.Contains(subject, "DEVELOPMENT") {
-			message += " It is a development root: such a platform protects nothing, whoever runs it can read everything."
+		message = fmt.Sprintf("Nobody the policy trusts vouches for this platform: its certificates end in %q. Compare that with the root you meant; hardware leads to Intel's (`intel = true`).", subject)
+		switch {
+		case j.rootHash == policy.IntelRoot:
+			message = "This is genuine hardware under Intel's root, and the policy accepts development roots only: use `intel = true`."
+		case strings.Contains(subject, "DEVELOPMENT"):
+			message = "This root says DEVELOPMENT: its keys are in a file on some machine and it protects nothing. To accept it while developing, name its fingerprint in `roots.development`."
 		}
 	}
 	return j.fail(CheckRoot, found, wanted, message)
@@ -144,11 +147,11 @@ func (j *judgement) root() bool {
 
 func (j *judgement) signatures() bool {
 	if j.context.Collateral == nil {
-		return j.fail(CheckQuote, "no collateral", "", "There is no collateral (revocation lists, TCB info, QE identity), so nobody can say whether the platform is genuine. Give some, or let the enclave's host fetch it.")
+		return j.fail(CheckQuote, "no collateral", "", "There is no collateral (revocation lists, TCB info, QE identity) to verify the quote with: give some, or let the enclave's host fetch it (--pccs-url).")
 	}
 	verified, err := j.quote.Verify(j.context.Collateral, j.now)
 	if err != nil {
-		return j.fail(CheckQuote, "not genuine", "", "The quote does not hold: "+err.Error()+".")
+		return j.fail(CheckQuote, "not genuine", "", "The quote does not verify: "+err.Error()+".")
 	}
 	report := &verified.Report
 	j.verified = verified
@@ -171,12 +174,12 @@ func (j *judgement) bound() {
 	}
 	found := j.verified.Report.ReportData
 	message := map[policy.Tier]string{
-		policy.Certificate: "The quote was not made for this certificate: its key, or its time, is another.",
-		policy.Challenge:   "The quote was not made for this certificate's key and the nonce of this connection: it is old, or another's.",
-		policy.Channel:     "The quote was not made for this certificate's key, this nonce and this connection: it is old, or relayed from another.",
+		policy.Certificate: "The quote was not made for this certificate's key and start of validity: somebody else's quote was put into it. Do not use this server.",
+		policy.Challenge:   "The quote was not made for this certificate's key and this client's nonce: it is an old one, or one of another connection. Connect anew; if it stays so, something between here and the enclave answers in its place.",
+		policy.Channel:     "The quote was not made for this certificate's key, this client's nonce and this TLS connection: somebody relays evidence of another connection. Connect anew, without a proxy that ends TLS; if it stays so, do not use this server.",
 	}[*j.Tier]
 	if _, offline := j.presented.(*Document); offline {
-		message = "The evidence quote was not made for this certificate and this manifest."
+		message = "The evidence quote was not made for this certificate and this manifest: one of them was changed or exchanged. Ask the enclave for another document (/.enclave/v1/evidence)."
 	}
 	j.note(CheckReportData, found == wanted, hex.EncodeToString(found[:]), hex.EncodeToString(wanted[:]), message)
 }

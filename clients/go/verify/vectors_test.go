@@ -38,6 +38,7 @@ type vector struct {
 		Collateral    json.RawMessage
 		CollateralRef string `json:"collateral_ref"`
 		Manifest      json.RawMessage
+		Proofs        []json.RawMessage
 		Evidence      json.RawMessage
 	}
 	Expect struct {
@@ -112,6 +113,13 @@ func (all *vectors) judge(t *testing.T, v *vector) *verify.Verdict {
 		if context.Manifest, err = configuration.ParseManifest(v.Input.Manifest); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for _, text := range v.Input.Proofs {
+		proof, err := configuration.ParseProof(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		context.Proofs = append(context.Proofs, proof)
 	}
 	in := &v.Input
 	certificate := verify.Certificate{Chain: chain(t, v.Input.Chain)}

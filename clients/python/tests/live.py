@@ -342,7 +342,7 @@ class Command(unittest.TestCase):
         wrong.write_text(POLICY.replace(policy_mrenclave(), "00" * 32), "utf-8")
         status, output = self.run_command("verify", ADDRESS, "--policy", str(wrong))
         self.assertEqual(status, 1)
-        self.assertRegex(output, r"FAIL  measurement .*\n.*MRENCLAVE is another")
+        self.assertRegex(output, r"FAIL  measurement .*\n.*MRENCLAVE is not one")
 
 
 def policy_mrenclave() -> str:

@@ -11,7 +11,7 @@ from unittest import mock
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from enclave_os import Presented, chain, judge
+from enclave_os import Presented, chain, judge, judge_evidence
 from enclave_os import leaf_certificate as oid
 from enclave_os.leaf_certificate import LeafCertificate, names_of
 
@@ -134,9 +134,9 @@ class Chains(unittest.TestCase):
 
     def test_an_issuer_is_an_authority_now(self) -> None:
         for words, ca in [
-            ("not one of an authority", Issued.authority("ca", ROOT, ca=False)),
+            ("not one of a CA", Issued.authority("ca", ROOT, ca=False)),
             ("may not sign", Issued.authority("ca", ROOT, may_sign=False)),
-            ("not now", Issued.authority("ca", ROOT, until=NOW - timedelta(seconds=1))),
+            ("is valid from", Issued.authority("ca", ROOT, until=NOW - timedelta(seconds=1))),
             ("no authority", Issued.authority("ca").leaf(extensions())),
             ("not understood", Issued.authority("ca", more=[Critical])),
         ]:
@@ -159,7 +159,7 @@ class Chains(unittest.TestCase):
         short = Issued.authority("short", ROOT, path_length=0)
         below = Issued.authority("below", short)
         verify(short.leaf(extensions()), short, ROOT)
-        self.refused("too many", below.leaf(extensions()), below, short, ROOT)
+        self.refused("pathLenConstraint", below.leaf(extensions()), below, short, ROOT)
         subtrees: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ip_network("127.0.0.0/8"))]
         permitting = Issued.authority("operator", more=[x509.NameConstraints(subtrees, None)])
         excluding = Issued.authority("operator", more=[x509.NameConstraints(None, subtrees[:1])])
@@ -168,9 +168,9 @@ class Chains(unittest.TestCase):
         verify(permitting.leaf(extensions(), ["a.localhost"]), permitting)
         verify(excluding.leaf(extensions(), ["elsewhere", "127.0.0.1"]), excluding)
         for names in (["elsewhere"], ["notlocalhost"], ["localhost", "10.0.0.1"]):
-            self.refused("does not allow", permitting.leaf(extensions(), names), permitting)
-        self.refused("does not allow", excluding.leaf(extensions()), excluding)
-        self.refused("of a kind", other_kind.leaf(extensions()), other_kind)
+            self.refused("may not vouch", permitting.leaf(extensions(), names), permitting)
+        self.refused("may not vouch", excluding.leaf(extensions()), excluding)
+        self.refused("of another kind", other_kind.leaf(extensions()), other_kind)
 
 
 class Judged(unittest.TestCase):
@@ -184,6 +184,9 @@ class Judged(unittest.TestCase):
         leaf = CA.leaf(extensions())
         old = CA.leaf(extensions(), not_before=NOW - 2 * DAY, not_after=NOW - DAY)
         self.assertEqual(self.failed(leaf, CA, policy="format = 1"), ["policy"])
+        self.assertIsNone(judge("format = 1", Presented([leaf.der, CA.der]), None, NOW).tier)
+        unreadable = judge_evidence(POLICY, "{}", NOW)
+        self.assertEqual(([check.check for check in unreadable.failed], unreadable.tier), (["evidence-format"], None))
         self.assertEqual(self.failed(), ["certificate-format"])
         self.assertEqual(self.failed(CA, ROOT), ["certificate-format"])
         self.assertEqual(self.failed(leaf), ["certificate-chain"])

@@ -6,7 +6,7 @@ import json
 import re
 import ssl
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -27,11 +27,12 @@ from enclave_os import (
     danger,
 )
 from enclave_os import leaf_certificate as oid
+from enclave_os import merkle
 from enclave_os.connection import VerifiedOpener
 from enclave_os.framing import Framed
 from enclave_os.http import Http
 from enclave_os.leaf_certificate import LeafCertificate
-from enclave_os.manifest import Leaf, Manifest
+from enclave_os.manifest import Leaf, Manifest, Proof
 from enclave_os.transport import connect, has_exporter
 from enclave_os.verify import _Judgement
 
@@ -67,6 +68,35 @@ def app_leaf(whole: Mapping[str, Any], own: Mapping[str, Any]) -> Issued:
 def answer(value: Any) -> bytes:
     body = json.dumps(value).encode()
     return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def settings_of(manifest: dict[str, Any], paths: list[str]) -> Callable[[ssl.SSLSocket], None]:
+    """Answers with the manifest, or with proofs of the leaves of a tree of two; notes what was asked for."""
+    leaves = [Leaf.from_json(dict(leaf)) for leaf in manifest["leaves"]]
+    proofs = {
+        leaf.name: {
+            "leaf": manifest["leaves"][at],
+            "index": at,
+            "tree_size": 2,
+            "path": [merkle.leaf_hash(leaves[1 - at].entry).hex()],
+            "root": manifest["root"],
+        }
+        for at, leaf in enumerate(leaves)
+    }
+
+    def handle(connection: ssl.SSLSocket) -> None:
+        with connection.makefile("rb") as reader:
+            while head := reader.readline():
+                while reader.readline() != b"\r\n":
+                    pass
+                path = head.decode().split(" ")[1].removeprefix("/.enclave/v1/")
+                paths.append(path)
+                found = manifest if path == "manifest" else proofs.get(path.removeprefix("proofs/"))
+                refused = b'{"code":"not-found","detail":"no such leaf"}'
+                missing = b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n%s" % (len(refused), refused)
+                connection.sendall(missing if found is None else answer(found))
+
+    return handle
 
 
 class _Found:
@@ -148,24 +178,27 @@ class Fetched(unittest.TestCase):
     HASHES: Mapping[str, bytes] = {leaf["name"]: bytes.fromhex(leaf["value_hash"]) for leaf in WHOLE["leaves"]}
     LIMITS, VERSION = HASHES["app.notes.limits"], HASHES["core.version"]
     APP = app_leaf(WHOLE, OWN)
+    ENCLAVE = CA.leaf(extensions() | {oid.CONFIGURATION_ROOT: bytes.fromhex(WHOLE["root"])})
 
     def judged(
-        self, leaf: Issued, name: str, wanted: Mapping[str, bytes], elsewhere: Any = WHOLE
-    ) -> tuple[str, list[str | None]]:
-        """What is wrong with the configuration, and which names were asked for in the handshakes."""
+        self, leaf: Issued, wanted: Mapping[str, bytes], app_root: bytes | None = None, elsewhere: Any = WHOLE
+    ) -> tuple[str, list[str | None], list[str]]:
+        """What is wrong with the configuration, which names were asked for in handshakes, and which paths."""
         asked: list[str | None] = []
+        paths: list[str] = []
         context = leaf.server_context(CA)
         context.sni_callback = lambda _socket, name, _context: asked.append(name)
-
-        def manifest(connection: ssl.SSLSocket) -> None:
-            http(answer(self.OWN if asked[-1] == "notes.example" else elsewhere))(connection)
-
-        with Server(context, framed(), manifest) as server:
+        with Server(context, framed(), settings_of(elsewhere, paths)) as server:
             opener = VerifiedOpener(
                 address=("127.0.0.1", server.port),
-                policy=replace(POLICY, leaves={name: frozenset([value]) for name, value in wanted.items()}),
+                policy=replace(
+                    POLICY,
+                    app="notes",
+                    leaves={name: frozenset([value]) for name, value in wanted.items()} or None,
+                    app_roots=None if app_root is None else frozenset([app_root]),
+                ),
                 tier=Tier.CERTIFICATE,
-                server_name=name,
+                server_name="notes.example",
                 demand_name=False,
                 given=None,
                 cache=CollateralCache(),
@@ -175,30 +208,33 @@ class Fetched(unittest.TestCase):
                 try:
                     opener.framed()[0].close()
                 except VerificationError as error:
-                    return str(error), asked
-        return "", asked
+                    return str(error), asked, paths
+        return "", asked, paths
 
-    def test_an_apps_own_settings_come_from_its_hostname(self) -> None:
-        found = self.judged(self.APP, "notes.example", {"app.notes.limits": self.LIMITS})
-        self.assertEqual(found, ("", ["notes.example", "notes.example"]))
+    def test_single_leaves_are_proved_and_nothing_is_learned_of_the_others(self) -> None:
+        for leaf in (self.APP, self.ENCLAVE):
+            found = self.judged(leaf, {"core.version": self.VERSION})
+            self.assertEqual(found, ("", ["notes.example", None], ["proofs/core.version"]))
+        found = self.judged(self.APP, self.HASHES)
+        self.assertEqual(found, ("", ["notes.example", None], ["proofs/app.notes.limits", "proofs/core.version"]))
 
-    def test_those_of_the_enclave_come_from_where_no_name_is_asked_for(self) -> None:
-        for wanted in ({"core.version": self.VERSION}, self.HASHES):
-            self.assertEqual(self.judged(self.APP, "notes.example", wanted), ("", ["notes.example", None]))
-        wrong, _ = self.judged(self.APP, "notes.example", {"core.version": bytes(32)})
+    def test_what_is_not_proved_is_told(self) -> None:
+        wrong, _, _ = self.judged(self.APP, {"core.version": bytes(32)})
         self.assertIn("core.version has the value hash", wrong)
-        missing, _ = self.judged(self.APP, "notes.example", {"app.other.limits": bytes(32)})
-        self.assertIn("app.other.limits is not in the manifest", missing)
+        missing, _, _ = self.judged(self.APP, {"app.other.limits": bytes(32)})
+        self.assertIn("app.other.limits was not shown", missing)
 
-    def test_a_manifest_of_another_enclave_is_not_believed(self) -> None:
+    def test_proofs_of_another_enclave_are_not_believed(self) -> None:
         other = manifest_of({"app.notes.limits": 2, "core.version": 2})
-        wrong, _ = self.judged(self.APP, "notes.example", {"core.version": self.VERSION}, other)
+        wrong, _, _ = self.judged(self.APP, {"core.version": self.VERSION}, elsewhere=other)
         self.assertIn("does not lead to the root in the certificate", wrong)
 
-    def test_a_certificate_of_the_whole_enclave_asks_as_before(self) -> None:
-        whole = CA.leaf(extensions() | {oid.CONFIGURATION_ROOT: bytes.fromhex(self.WHOLE["root"])})
-        found = self.judged(whole, "enclave.example", self.HASHES)
-        self.assertEqual(found, ("", ["enclave.example", "enclave.example"]))
+    def test_an_apps_root_follows_from_the_manifest_where_its_certificate_is_not_shown(self) -> None:
+        root = bytes.fromhex(self.OWN["root"])
+        self.assertEqual(self.judged(self.ENCLAVE, {}, root), ("", ["notes.example", None], ["manifest"]))
+        wanted = {"core.version": self.VERSION}
+        self.assertEqual(self.judged(self.ENCLAVE, wanted, root), ("", ["notes.example", None], ["manifest"]))
+        self.assertEqual(self.judged(self.APP, {}, root), ("", ["notes.example"], []))
 
     def test_both_libraries_can_ask_for_no_name(self) -> None:
         for exporter in [False] + [True] * has_exporter():
@@ -217,12 +253,13 @@ def only_the_configuration(
     _collateral: object,
     now: datetime,
     manifest: Manifest | None = None,
+    proofs: Sequence[Proof] = (),
 ) -> Verdict:
     """In place of all checks, because no platform of these tests can make a quote."""
     judgement = _Judgement(presented.tier, now)
     judgement.wanted = policy
     judgement.leaf = judgement.verdict.leaf = LeafCertificate.from_der(presented.chain[0])
-    judgement.configuration(manifest)
+    judgement.configuration(manifest, proofs)
     return judgement.verdict
 
 

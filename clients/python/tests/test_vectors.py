@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from enclave_os import Collateral, Manifest, Presented, Verdict, judge, judge_evidence, judge_quote
+from enclave_os import Collateral, Manifest, Presented, Proof, Verdict, judge, judge_evidence, judge_quote
 from enclave_os.encoding import base64url_bytes, hex_bytes, timestamp
 
 VECTORS = Path(os.environ.get("ENCLAVE_OS_VECTORS", Path(__file__).parents[2] / "vectors" / "vectors.json"))
@@ -46,7 +46,9 @@ def judged(given: dict[str, Any], document: dict[str, Any]) -> Verdict:
     else:
         nonce, exporter = base64url_bytes(given["nonce"], 32), hex_bytes(given["exporter"], 32)
         presented = Presented(chain, name, nonce, exporter, decoded(given["attest_quote"]))
-    return judge(policy, presented, collateral, now, None if manifest is None else Manifest.from_json(manifest))
+    shown = None if manifest is None else Manifest.from_json(manifest)
+    proofs = [Proof.from_json(proof) for proof in given.get("proofs") or ()]
+    return judge(policy, presented, collateral, now, shown, proofs)
 
 
 def resolved(given: dict[str, Any], key: str, document: dict[str, Any]) -> Any:

@@ -8,16 +8,17 @@ import { fromBase64, toBase64Url } from "./bytes.js";
 import { type Collateral, collateralOf } from "./collateral.js";
 import type { CollateralCache } from "./collateral-cache.js";
 import { Unverified } from "./danger.js";
-import { ConnectionError, EnclaveError, VerificationError } from "./errors.js";
+import { ConnectionError, EnclaveError, RefusedError, VerificationError } from "./errors.js";
 import { FramedConnection, MAX_EVIDENCE } from "./framed.js";
 import { exchange } from "./http-exchange.js";
 import { type Json, JsonError, parseJson } from "./json.js";
 import { type LeafCertificate, parseLeafCertificate } from "./leaf-certificate.js";
-import { Manifest } from "./manifest.js";
+import { Manifest, Proof } from "./manifest.js";
 import { type Policy, type Tier, parsePolicy } from "./policy.js";
 import { EXPORTER_LABEL } from "./report-data.js";
 import type { Verdict } from "./verdict.js";
 import { type Presented, judge } from "./verifier.js";
+import type { Disclosed } from "./verifier-app.js";
 
 /** How connections are made and judged. */
 export interface ConnectOptions {
@@ -34,7 +35,7 @@ export interface ConnectOptions {
   readonly collateral?: Collateral;
   /** Where collateral is kept between connections. */
   readonly cache?: CollateralCache;
-  /** The configuration's manifest, where the policy names leaves. The default is to fetch it. */
+  /** The configuration's manifest, where the policy names settings. The default is to ask for those alone. */
   readonly manifest?: Manifest;
   /** The time, in milliseconds since 1970. The default is this machine's clock. */
   readonly now?: () => number;
@@ -67,6 +68,7 @@ export interface VerifiedFramed {
 const DEFAULT_TIMEOUT = 30_000;
 const DEFAULT_PORT = 8443;
 const MANIFEST = "/.enclave/v1/manifest";
+const PROOFS = "/.enclave/v1/proofs/";
 const ATTEST = "/.enclave/v1/attest";
 
 /** Reads `host`, `host:port` or `[v6 address]:port`; the default port is 8443. */
@@ -202,7 +204,7 @@ async function verify(
   const evidence = await gather(socket, nonce, address, options, attest, now);
   const verdict = judge(policy, evidence.presented, {
     collateral: evidence.collateral,
-    manifest: options.manifest ?? (await manifestFor(policy, leafIn(chainOf(socket)), address, options, guard)),
+    ...(await disclosed(policy, leafIn(chainOf(socket)), address, options, guard)),
     now,
   });
   if (!verdict.accepted) throw new VerificationError(verdict);
@@ -284,30 +286,38 @@ function attestation(json: Json): { quote: Buffer; collateral: Collateral | unde
 }
 
 /**
- * The manifest, if the policy cannot be judged without it. It comes over a connection of its own and needs no trust:
- * its root is compared with the one in the certificate. An app's hostname has the app's own settings alone; those of
- * the enclave are where no name is asked for.
+ * What the policy wants to know of the configuration: proofs of the leaves that it names, which show nothing of the others,
+ * or the manifest where an app's root has to follow from it. It comes over a connection of its own and needs no trust,
+ * since it has to lead to the root in the certificate; and where no name is asked for, because an app's hostname tells
+ * that app's settings alone.
  */
-async function manifestFor(
-  policy: Policy,
+async function disclosed(
+  { configuration }: Policy,
   leaf: LeafCertificate | undefined,
   address: Address,
   options: ConnectOptions,
   guard: Guard,
-): Promise<Manifest | undefined> {
-  const { configuration } = policy;
-  if (configuration === undefined) return undefined;
-  if (configuration.leaves.size === 0 && configuration.appRoot === undefined) return undefined;
-  const own = leaf?.app && `app.${leaf.apps[0]?.name}.`;
-  const enough = own === undefined || [...configuration.leaves.keys()].every((name) => name.startsWith(own));
-  const name = enough ? nameOf(address, options) : undefined;
-  const { socket } = await handshake(address, name, "http/1.1", "certificate", guard);
-  const host = authority({ ...address, host: enough ? (options.serverName ?? address.host) : address.host });
-  const text = await exchange(socket, host, "GET", MANIFEST);
-  socket.destroy();
+): Promise<Disclosed> {
+  const whole = configuration?.appRoot !== undefined && leaf?.app === undefined;
+  const names = [...(configuration?.leaves.keys() ?? [])];
+  if (options.manifest !== undefined || (!whole && names.length === 0)) return { manifest: options.manifest, proofs: [] };
+  const { socket } = await handshake(address, undefined, "http/1.1", "certificate", guard);
+  const get = (path: string): Promise<string> => exchange(socket, authority(address), "GET", path);
   try {
-    return Manifest.parse(text);
+    if (whole) return { manifest: Manifest.parse(await get(MANIFEST)), proofs: [] };
+    const proofs: Proof[] = [];
+    for (const name of names) {
+      try {
+        proofs.push(Proof.parse(await get(PROOFS + encodeURIComponent(name))));
+      } catch (error) {
+        if (!(error instanceof RefusedError)) throw error; // there is no such leaf, and the verdict says so
+      }
+    }
+    return { manifest: undefined, proofs };
   } catch (cause) {
-    throw new ConnectionError(`the manifest is malformed: ${(cause as Error).message}`, { cause });
+    if (!(cause instanceof JsonError)) throw cause;
+    throw new ConnectionError(`what the server tells of its configuration is malformed: ${cause.message}`, { cause });
+  } finally {
+    socket.destroy();
   }
 }

@@ -54,6 +54,12 @@ function judge(quote: Quote, collateral: Collateral, root: Certificate, now: num
   const lists = [rootList, new RevocationList(collateral.pckCrl)];
   requireThat(rootList.isSignedBy(root), "the root's revocation list is not signed by the root");
   requireThat(!rootList.revokes(root), "the root is revoked");
+  for (const list of lists) {
+    requireThat(
+      list.thisUpdate <= now,
+      `a revocation list is from the future (${toRfc3339(list.thisUpdate)}): fetch the collateral anew, or mend the clock`,
+    );
+  }
   const trust: Trust = { root, lists, now };
 
   const tcbInfo = parseTcbInfo(
@@ -89,10 +95,10 @@ function judge(quote: Quote, collateral: Collateral, root: Certificate, now: num
     "the quote is not signed by the attestation key",
   );
 
-  requireThat(equal(platform.fmspc, tcbInfo.fmspc), "the TCB info is about another kind of platform (FMSPC)");
-  requireThat(equal(platform.pceId, tcbInfo.pceId), "the TCB info is about another provisioning enclave (PCEID)");
+  requireThat(equal(platform.fmspc, tcbInfo.fmspc), "the TCB info is about another kind of platform (FMSPC): fetch the collateral of this one");
+  requireThat(equal(platform.pceId, tcbInfo.pceId), "the TCB info is about another provisioning enclave (PCEID): fetch the collateral of this platform");
   const rating = converge(ratePlatform(tcbInfo, platform), rateQe(identity, quote.qeReport));
-  requireThat(rating.status !== "Revoked", "the platform's TCB level is Revoked");
+  requireThat(rating.status !== "Revoked", "the platform's TCB level is Revoked, Intel no longer trusts such platforms: update firmware and microcode and register the platform anew, or move the enclave to another machine");
   const nextUpdate = Math.min(tcbInfo.nextUpdate, identity.nextUpdate, ...lists.map((list) => list.nextUpdate));
   return { ...rating, platform, nextUpdate };
 }
@@ -143,13 +149,16 @@ function requireIssued(trust: Trust, certificate: Certificate, issuer: Certifica
   const list = trust.lists.find((candidate) => equal(candidate.issuer, certificate.issuer));
   if (list === undefined) throw new QuoteVerificationError(`no revocation list says whether ${name} is revoked`);
   requireThat(issuer.maySignRevocations() && list.isSignedBy(issuer), `the revocation list for ${name} is not its issuer's`);
-  requireThat(trust.now < list.nextUpdate, `the revocation list for ${name} expired at ${toRfc3339(list.nextUpdate)}`);
-  requireThat(!list.revokes(certificate), `${name} is revoked`);
+  requireThat(trust.now < list.nextUpdate, `the revocation list for ${name} expired at ${toRfc3339(list.nextUpdate)}: fetch the collateral anew, or mend the clock`);
+  requireThat(
+    !list.revokes(certificate),
+    `${name} is revoked, so nothing it signs is worth anything: fetch the collateral anew, and if it stays so, move the enclave to another machine`,
+  );
 }
 
 function requireCurrent(what: string, issued: number, nextUpdate: number, now: number): void {
-  requireThat(issued <= now, `the ${what} is from the future (${toRfc3339(issued)})`);
-  requireThat(now <= nextUpdate, `the ${what} expired at ${toRfc3339(nextUpdate)}: fetch newer collateral`);
+  requireThat(issued <= now, `the ${what} is from the future (${toRfc3339(issued)}): fetch the collateral anew, or mend the clock`);
+  requireThat(now <= nextUpdate, `the ${what} expired at ${toRfc3339(nextUpdate)}: fetch the collateral anew, or mend the clock`);
 }
 
 function isP256(certificate: Certificate): boolean {

@@ -67,7 +67,12 @@ export class Proof {
 
   /** Reads a proof; throws {@link JsonError}. */
   static parse(text: string): Proof {
-    const document = members(parseJson(text), "proof", ["leaf", "index", "tree_size", "path", "root"]);
+    return Proof.of(parseJson(text));
+  }
+
+  /** Reads a proof that is part of a document; throws {@link JsonError}. */
+  static of(json: Json | undefined): Proof {
+    const document = members(json, "proof", ["leaf", "index", "tree_size", "path", "root"]);
     hash(document["root"], "root of the proof");
     const path = array(document["path"], "path").map((sibling) => hash(sibling, "a hash in the path"));
     const index = count(document["index"], "index");

@@ -118,7 +118,7 @@ export function ratePlatform(info: TcbInfo, platform: Platform): Rating {
       tcb.components.every((needed, at) => (platform.cpuSvn[at] ?? -1) >= needed) &&
       platform.pceSvn >= tcb.pceSvn,
   );
-  if (level === undefined) throw new JsonError("no TCB level fits the platform");
+  if (level === undefined) throw new JsonError("the platform is older than every TCB level that is still appraised: update its firmware");
   return rating(level, TCB_STATUSES, "TCB info");
 }
 

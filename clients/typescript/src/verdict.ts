@@ -81,8 +81,8 @@ export class Verdict {
   notAfter: number | undefined;
 
   constructor(
-    /** Absent where a quote alone was judged. */
-    readonly tier: Tier | undefined,
+    /** Absent where a quote alone was judged, and where the policy or the evidence document could not be read. */
+    public tier: Tier | undefined,
   ) {}
 
   /** Whether every check passed. */

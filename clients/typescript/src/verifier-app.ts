@@ -2,7 +2,7 @@
 
 import { equal, sha256, toHex } from "./bytes.js";
 import type { LeafCertificate } from "./leaf-certificate.js";
-import type { Manifest } from "./manifest.js";
+import type { Manifest, Proof } from "./manifest.js";
 import type { Policy } from "./policy.js";
 import type { Judgement } from "./verifier.js";
 import type { Certificate } from "./x509.js";
@@ -13,11 +13,11 @@ export function judgeApp(judgement: Judgement, policy: Policy, leaf: LeafCertifi
   if (wanted === undefined) return;
   const claim = leaf.apps.find(({ name }) => name === wanted.name);
   const found = leaf.apps.map(({ name }) => name).join(", ") || "none";
-  judgement.record("app", claim !== undefined, found, wanted.name, `the app ${wanted.name} is not loaded there`);
+  judgement.record("app", claim !== undefined, found, wanted.name, `the certificate does not name the app ${wanted.name}: it is not loaded, or this is the certificate of another app. Load it, or connect with its hostname`);
   if (claim === undefined) return;
   if (wanted.codeHashes !== undefined) {
     const hash = toHex(claim.codeHash);
-    const message = `other code runs as ${wanted.name}`;
+    const message = `the app ${wanted.name} runs other code than the policy accepts: it was replaced. If this is the code you mean, put its hash into \`app.code_hashes\``;
     judgement.record("code-hash", wanted.codeHashes.includes(hash), hash, wanted.codeHashes.join(" or "), message);
   }
   if (wanted.keySource !== undefined) {
@@ -25,10 +25,16 @@ export function judgeApp(judgement: Judgement, policy: Policy, leaf: LeafCertifi
     const message =
       leaf.app === undefined
         ? `only the app's own certificate says where its key is from: connect with the hostname of ${wanted.name}`
-        : `the data of ${wanted.name} is under a key of another source`;
+        : `the data of ${wanted.name} is under another key than the policy accepts: load it again with the right key`;
     const passed = wanted.keySource === "byok" ? source.startsWith("byok:") : source === wanted.keySource;
     judgement.record("key-source", passed, source, wanted.keySource, message);
   }
+}
+
+/** What is known of the configuration beside the root in the certificate. It counts so far as it leads there. */
+export interface Disclosed {
+  readonly manifest: Manifest | undefined;
+  readonly proofs: readonly Proof[];
 }
 
 /** The check `configuration`: roots and leaves that the policy names, and an evidence document's manifest. */
@@ -36,19 +42,20 @@ export function judgeConfiguration(
   judgement: Judgement,
   policy: Policy,
   leaf: LeafCertificate,
-  manifest: Manifest | undefined,
+  disclosed: Disclosed,
   isEvidence: boolean,
 ): void {
+  const { manifest } = disclosed;
   const wanted = policy.configuration;
   if (wanted === undefined && !isEvidence) return;
   const root = toHex(leaf.configurationRoot);
   const problems: string[] = [];
   const scope = manifest && Scope.of(manifest, leaf);
   if (manifest !== undefined && scope === undefined) {
-    problems.push("the manifest does not lead to the root in the certificate: it is of another configuration");
+    problems.push("the manifest does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew");
   }
   if (wanted?.root !== undefined && !wanted.root.includes(root)) {
-    problems.push("the configuration root is another: something in the enclave is configured otherwise");
+    problems.push("the configuration root is not one of the policy's: something in the enclave is configured otherwise. `enclave-os proof` lists its settings; if they are what you want, put the root into `configuration.root`");
   }
   if (wanted?.appRoot !== undefined) {
     const name = policy.app?.name;
@@ -56,11 +63,13 @@ export function judgeConfiguration(
     if (appRoot === undefined) {
       problems.push("the app's configuration root is in its own certificate: connect with its hostname, or give the manifest and name the app in [app]");
     } else if (!wanted.appRoot.includes(toHex(appRoot))) {
-      problems.push("the app is configured otherwise (app_root)");
+      problems.push(
+        `the app's configuration root is ${toHex(appRoot)}: it is configured otherwise than the policy accepts; if that is what you want, put it into \`configuration.app_root\``,
+      );
     }
   }
   for (const [name, hashes] of wanted?.leaves ?? []) {
-    const problem = leafProblem(name, hashes, manifest, scope);
+    const problem = leafProblem(name, hashes, leaf, disclosed, scope);
     if (problem !== undefined) problems.push(problem);
   }
   judgement.record("configuration", problems.length === 0, root, wantedText(policy), problems.join("; "));
@@ -69,14 +78,25 @@ export function judgeConfiguration(
 function leafProblem(
   name: string,
   hashes: readonly string[],
-  manifest: Manifest | undefined,
+  leaf: LeafCertificate,
+  { manifest, proofs }: Disclosed,
   scope: Scope | undefined,
 ): string | undefined {
-  if (manifest === undefined) return `${name} is in the manifest, which was not fetched`;
+  const ofName = proofs.filter((proof) => proof.leaf.name === name);
+  const proved = ofName.find((proof) => proof.holds(leaf.configurationRoot))?.leaf.valueHash;
+  const hash = scope?.valueHash(name) ?? proved;
+  if (hash !== undefined) {
+    if (hashes.includes(toHex(hash))) return undefined;
+    return `${name} has the value hash ${toHex(hash)}, which the policy does not accept; \`enclave-os proof ${name}\` shows the value. If it is what you want, put the hash into \`configuration.leaves\``;
+  }
+  if (ofName.length > 0) {
+    return `the proof of ${name} does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew`;
+  }
+  if (manifest === undefined) {
+    return `${name} was not shown: it is mistyped, or neither its proof (/.enclave/v1/proofs/${name}) nor the manifest was given`;
+  }
   if (scope === undefined) return undefined; // a manifest of something else says nothing, which is told once
-  const hash = scope.valueHash(name);
-  if (hash === undefined) return `${name} is not in the manifest`;
-  return hashes.includes(toHex(hash)) ? undefined : `${name} has another value`;
+  return `${name} is not in the manifest: it is mistyped, or a leaf of the core in the manifest of an app`;
 }
 
 /** A manifest and what of the certificate vouches for it. */
@@ -112,7 +132,7 @@ export function judgeOperatorCa(judgement: Judgement, accepted: readonly string[
     found.some((fingerprint) => accepted.includes(fingerprint)),
     found.join(", ") || "none",
     accepted.join(" or "),
-    "no operator that the policy names has certified this enclave",
+    "the enclave is not under an operator that the policy accepts: have its request signed by that CA (`enclave-os ca csr`, `ca install`)",
   );
 }
 

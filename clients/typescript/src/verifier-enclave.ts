@@ -14,7 +14,7 @@ export function judgeEnclave(judgement: Judgement, policy: Policy, enclave: Encl
     !enclave.debug || policy.enclave.allowDebug,
     enclave.debug ? "a debug enclave" : "a production enclave",
     policy.enclave.allowDebug ? "either" : "a production enclave",
-    "this is a debug enclave: its host can read and change everything in it",
+    "everything in a debug enclave can be read from outside: launch the enclave without DEBUG",
   );
   judgeMeasurement(judgement, policy, enclave);
   judgeStatus(judgement, policy, tcb.status);
@@ -27,13 +27,25 @@ function judgeMeasurement(judgement: Judgement, policy: Policy, enclave: Enclave
   const wanted: string[] = [];
   if (mrEnclave !== undefined) {
     wanted.push(`mrenclave ${mrEnclave.join(" or ")}`);
-    if (!mrEnclave.includes(enclave.mrEnclave)) problems.push("another image runs (MRENCLAVE)");
+    if (!mrEnclave.includes(enclave.mrEnclave)) {
+      problems.push(
+        "MRENCLAVE is not one of the policy's: this is another image, or another policy page in it. Compare it with what your own build of the image says; if this is the image you mean, put its MRENCLAVE into `enclave.mrenclave`",
+      );
+    };
   }
   if (signer !== undefined) {
     wanted.push(`mrsigner ${signer.mrSigner.join(" or ")}, isv_prod_id ${signer.isvProdId}, isv_svn from ${signer.minIsvSvn}`);
-    if (!signer.mrSigner.includes(enclave.mrSigner)) problems.push("somebody else signed the image (MRSIGNER)");
-    if (signer.isvProdId !== enclave.isvProdId) problems.push("it is another product (ISVPRODID)");
-    if (enclave.isvSvn < signer.minIsvSvn) problems.push("it is an older version (ISVSVN)");
+    if (!signer.mrSigner.includes(enclave.mrSigner)) {
+      problems.push(
+        "MRSIGNER is not one of the policy's: somebody else signed this image. Take the one that your signer published, or name this signer in `enclave.mrsigner`",
+      );
+    };
+    if (signer.isvProdId !== enclave.isvProdId) {
+      problems.push(`ISVPRODID is ${enclave.isvProdId}: this is another product of that signer; compare \`enclave.isv_prod_id\``);
+    };
+    if (enclave.isvSvn < signer.minIsvSvn) {
+      problems.push(`ISVSVN is ${enclave.isvSvn}: this image is older than the policy allows; the server has to be updated`);
+    };
   }
   const found =
     `mrenclave ${enclave.mrEnclave}, mrsigner ${enclave.mrSigner}, ` +
@@ -48,19 +60,21 @@ function judgeStatus(judgement: Judgement, policy: Policy, status: string): void
     isAccepted(statuses, status, judgement.now),
     status,
     statuses.map(({ value }) => value).join(" or "),
-    `Intel rates the platform ${status}: its operator has to update or configure it, or the policy has to accept that`,
+    `the platform's TCB status is ${status}, which the policy does not accept (any longer): update its firmware and microcode, or accept the status in \`tcb.statuses\`, for a while with \`until\``,
   );
 }
 
 function judgeAdvisories(judgement: Judgement, policy: Policy, advisories: readonly string[]): void {
   const open = advisories.filter((id) => !isAccepted(policy.tcb.advisories, id, judgement.now));
-  const lvi = open.includes(LVI) ? `; ${LVI} matters because the image is built without LVI fences` : "";
+  const lvi = open.includes(LVI)
+    ? `. Mind ${LVI} (load value injection): the image is built without LVI fences, so on such a platform other code on the machine could read the enclave's secrets`
+    : "";
   judgement.record(
     "advisories",
     open.length === 0,
     advisories.join(", ") || "none",
     policy.tcb.advisories.map(({ value }) => value).join(", ") || "none",
-    `the platform is affected by ${open.join(", ")}${lvi}`,
+    `${open.join(", ")} of the platform's TCB level not accepted (any longer): update the platform, or list what does not matter here in \`tcb.advisories\`${lvi}`,
   );
 }
 

@@ -2,11 +2,12 @@
 
 import { equal, sha256, toHex } from "./bytes.js";
 import type { Collateral } from "./collateral.js";
+import { requireNamesAllowed } from "./constraints.js";
 import { INTEL_ROOT, type VerifiedQuote, verifyQuote } from "./dcap.js";
 import { type EvidenceDocument, evidenceOf, parseEvidence } from "./evidence.js";
 import type { Json } from "./json.js";
 import { type LeafCertificate, parseLeafCertificate } from "./leaf-certificate.js";
-import type { Manifest } from "./manifest.js";
+import type { Manifest, Proof } from "./manifest.js";
 import { type Policy, TIERS, type Tier, parsePolicy } from "./policy.js";
 import { type Quote, parseQuote } from "./quote.js";
 import {
@@ -54,8 +55,10 @@ export type Presented =
 export interface Circumstances {
   /** Without it, an evidence document's own is used; it needs no trust. */
   readonly collateral?: Collateral | undefined;
-  /** Needed for `[configuration.leaves]` and `app_root` where the leaf does not prove them. */
+  /** Needed for `app_root` where the certificate does not tell it; shows `[configuration.leaves]` too. */
   readonly manifest?: Manifest | undefined;
+  /** Show `[configuration.leaves]`, and nothing of the others; they need no trust. */
+  readonly proofs?: readonly Proof[] | undefined;
   /** In milliseconds since 1970. */
   readonly now: number;
 }
@@ -81,12 +84,14 @@ export class Judgement {
   readonly now: number;
   #collateral: Collateral | undefined;
   #manifest: Manifest | undefined;
+  readonly #proofs: readonly Proof[];
 
   constructor(tier: Tier | undefined, circumstances: Circumstances) {
     this.verdict = new Verdict(tier);
     this.now = circumstances.now;
     this.#collateral = circumstances.collateral;
     this.#manifest = circumstances.manifest;
+    this.#proofs = circumstances.proofs ?? [];
   }
 
   run(given: Policy | string, presented: Presented): void {
@@ -106,7 +111,8 @@ export class Judgement {
     this.#judgeQuote(policy, quoteOf(presented, leaf, evidence), reportData(presented, leaf, evidence));
     this.#judgeFreshness(policy, leaf.certificate, presented.tier);
     judgeApp(this, policy, leaf);
-    judgeConfiguration(this, policy, leaf, this.#manifest, evidence !== undefined);
+    const disclosed = { manifest: this.#manifest, proofs: this.#proofs };
+    judgeConfiguration(this, policy, leaf, disclosed, evidence !== undefined);
     if (policy.ppids !== undefined) this.#judgePlatform(policy.ppids);
     if (policy.operatorCa !== undefined) judgeOperatorCa(this, policy.operatorCa, above.slice(1));
   }
@@ -131,6 +137,7 @@ export class Judgement {
       return value;
     } catch (error) {
       this.record(check, false, "unusable", undefined, (error as Error).message);
+      if (check === "policy" || check === "evidence-format") this.verdict.tier = undefined;
       throw new Stop();
     }
   }
@@ -147,10 +154,13 @@ export class Judgement {
   #judgeLeaf(served: Served, evidence: EvidenceDocument | undefined): LeafCertificate {
     const [der] = served.chain;
     const leaf = this.structural("certificate-format", "a leaf of an enclave", () => {
-      if (der === undefined) throw new Error("the server sent no certificate");
+      if (der === undefined) throw new Error("no certificate was sent: this is not the TLS port of an enclave");
       const parsed = parseLeafCertificate(der);
       if (evidence !== undefined && !same(evidence.certificateQuote, parsed.quote)) {
-        throw new Error("`certificate_quote` of the document is not the quote in its certificate");
+        throw new Error(
+          "`certificate_quote` of the document is not the quote in its certificate: it was changed; ask the enclave for " +
+            "another (/.enclave/v1/evidence)",
+        );
       }
       return parsed;
     });
@@ -166,20 +176,30 @@ export class Judgement {
   #judgeChain(leaf: Certificate, chain: readonly Uint8Array[]): Certificate[] {
     return this.structural("certificate-chain", `${chain.length} certificates`, () => {
       const above = chain.slice(1).map((der) => new Certificate(der));
-      if (above.length === 0) throw new Error("the certificate of the enclave CA was not sent with the leaf");
-      if (chain.length > MAX_CHAIN) throw new Error(`the chain is longer than ${MAX_CHAIN} certificates`);
-      if (leaf.isAuthority()) throw new Error("the leaf is the certificate of an authority");
+      if (above.length === 0) {
+        throw new Error(
+          "the enclave's CA certificate is missing: a chain has at least two certificates, and something between here and " +
+            "the enclave may have dropped it",
+        );
+      }
+      if (chain.length > MAX_CHAIN) {
+        throw new Error(
+          `the chain is longer than ${MAX_CHAIN} certificates: install fewer above the enclave's CA (enclave-os ca install)`,
+        );
+      }
+      if (leaf.isAuthority()) throw new Error("the first certificate is one of an authority, not a leaf: the leaf comes first");
       for (const certificate of [leaf, ...above]) requireUnderstood(certificate);
       let below = leaf;
       for (const [at, issuer] of above.entries()) {
-        if (!below.isSignedBy(issuer)) throw new Error(`“${below.name}” is not signed by the next, “${issuer.name}”`);
-        if (!mayIssue(issuer, at)) throw new Error(`“${issuer.name}” may not sign certificates`);
-        if (!issuer.isValidAt(this.now)) throw new Error(`“${issuer.name}” is not valid now`);
+        requireLink(below, issuer, at, this.now);
         below = issuer;
       }
       if (equal(below.subject, below.issuer) && !below.isSignedBy(below)) {
-        throw new Error("the last certificate names itself its issuer and did not sign itself");
+        throw new Error(
+          "the last certificate names itself its issuer and did not sign itself: it is not the one that its operator made",
+        );
       }
+      requireNamesAllowed([leaf, ...above]);
       return above;
     });
   }
@@ -187,23 +207,27 @@ export class Judgement {
   #judgeTime(leaf: Certificate): void {
     const passed = leaf.notBefore - SKEW <= this.now && this.now <= leaf.notAfter + SKEW;
     const validity = `${toRfc3339(leaf.notBefore)} to ${toRfc3339(leaf.notAfter)}`;
-    this.record("certificate-time", passed, validity, toRfc3339(this.now), "the certificate is not valid now: compare the clocks");
+    const message =
+      this.now < leaf.notBefore
+        ? "the certificate is not valid yet: this clock is slow, or that of the enclave's host is fast. Set both by NTP"
+        : "the certificate has expired: it was kept from an earlier day, or this clock is fast. Connect anew, and set the clock by NTP";
+    this.record("certificate-time", passed, validity, toRfc3339(this.now), message);
   }
 
   #judgeName(leaf: Certificate, name: string): void {
-    const message = `the certificate is not for ${name}: this is another server, or it is asked for by another name`;
+    const message = `the certificate is not for ${name}: another enclave answered, or an app of another name. Connect with a name it has, or add the name to the image's served_names`;
     this.record("server-name", leaf.isFor(name), leaf.names, name, message);
   }
 
   /** Checks 6 to 13: the quote and what it says, and, if `expected` is given, what it is about. */
   #judgeQuote(policy: Policy, bytes: Uint8Array | undefined, expected: Buffer | undefined): void {
     const quote = this.structural("quote-format", "an SGX quote of version 3", () => {
-      if (bytes === undefined) throw new Error("there is no quote: the server's host could not have one made");
+      if (bytes === undefined) throw new Error("there is no quote: the enclave's host could not have one made, and `ready` of the enclave says why");
       return parseQuote(bytes);
     });
     const root = sha256(this.#judgeRoot(policy, quote));
     const verified = this.structural("quote", "holds", (): VerifiedQuote => {
-      if (this.#collateral === undefined) throw new Error("there is no collateral to judge the quote with");
+      if (this.#collateral === undefined) throw new Error("there is no collateral to judge the quote with: give it (`collateral`), or let the enclave's host fetch it (--pccs-url)");
       return verifyQuote(quote, this.#collateral, quote.pckChain[2], this.now);
     });
     const { report } = quote;
@@ -223,7 +247,7 @@ export class Judgement {
       root: toHex(root),
     };
     if (expected !== undefined) {
-      const message = "the quote is about another key, moment or connection: evidence was replayed, or another enclave stands in front";
+      const message = "the quote was not made for this certificate's key and this nonce, connection or document: it is an old one, or somebody relays another's. Connect anew; if it stays so, do not use this server";
       this.record("report-data", equal(report.reportData, expected), toHex(report.reportData), toHex(expected), message);
     }
     judgeEnclave(this, policy, this.verdict.enclave, this.verdict.tcb);
@@ -244,19 +268,47 @@ export class Judgement {
   #judgeFreshness(policy: Policy, leaf: Certificate, presented: Presented["tier"]): void {
     const { minTier, maxAgeSeconds } = policy.freshness;
     const tier = this.verdict.tier ?? "certificate";
-    const message = `the evidence is of the tier ${tier}, and the policy asks for ${minTier}: connect with a stronger tier`;
+    const message =
+      presented === "evidence"
+        ? "an evidence document has tier certificate, because it was made for no client in particular: judge it by a policy " +
+          'with `freshness.min_tier = "certificate"`, or connect to the enclave'
+        : `the evidence is of the tier ${tier}: connect with \`tier: "${minTier}"\`, which the policy wants`;
     this.record("tier", TIERS.indexOf(tier) >= TIERS.indexOf(minTier), tier, minTier, message);
     if (presented !== "certificate" && presented !== "evidence") return;
     const age = this.now - leaf.notBefore;
     const passed = -SKEW <= age && age <= maxAgeSeconds * 1000 + SKEW;
     const seconds = `${Math.round(age / 1000)} s`;
-    this.record("age", passed, seconds, `at most ${maxAgeSeconds} s`, `the certificate was made ${seconds} ago`);
+    const old =
+      age < 0
+        ? "the certificate is from the future: this clock is slow, or that of the enclave's host is fast. Set both by NTP"
+        : "the evidence is older than the policy allows: ask the enclave anew, or raise `freshness.max_age_seconds`";
+    this.record("age", passed, seconds, `at most ${maxAgeSeconds} s`, old);
   }
 
   #judgePlatform(ppids: readonly string[]): void {
     const found = this.verdict.tcb?.ppid ?? "unknown";
-    const message = "this machine is not on the policy's list: the enclave runs somewhere else";
+    const message = "this is not one of the machines in `platform.ppids`: the connection was diverted, or the machine was replaced. If you moved it yourself, put the new PPID into the list";
     this.record("platform", ppids.includes(found), found, ppids.join(" or "), message);
+  }
+}
+
+/** The issuer signed the certificate below it, and may and could do so with so many authorities below itself. */
+function requireLink(below: Certificate, issuer: Certificate, authoritiesBelow: number, now: number): void {
+  const name = `“${issuer.name}”`;
+  if (!below.isSignedBy(issuer)) {
+    throw new Error(
+      `“${below.name}” is not signed by the next certificate, ${name}: certificates of two enclaves or operators were mixed, or one was changed on its way`,
+    );
+  }
+  if (!mayIssue(issuer, authoritiesBelow)) {
+    throw new Error(
+      `${name} may not sign this certificate: it has to be issued with CA:TRUE, keyCertSign and a pathLenConstraint of at least ${authoritiesBelow}, or without one`,
+    );
+  }
+  if (!issuer.isValidAt(now)) {
+    throw new Error(
+      `${name} is valid from ${toRfc3339(issuer.notBefore)} to ${toRfc3339(issuer.notAfter)}: have it issued anew (enclave-os ca csr, ca install), or mend the clock`,
+    );
   }
 }
 
@@ -264,9 +316,10 @@ export class Judgement {
 function requireUnderstood(certificate: Certificate): void {
   const name = `“${certificate.name}”`;
   const critical = certificate.unknownCritical();
-  if (critical !== undefined) throw new Error(`${name} has the critical extension ${critical}, which is not understood`);
-  if (certificate.hasNameConstraints()) throw new Error(`${name} has name constraints, which are not judged here`);
-  if (!certificate.isForServers()) throw new Error(`${name} is not for servers (extKeyUsage)`);
+  if (critical !== undefined) {
+    throw new Error(`${name} has the critical extension ${critical}, which is not understood here: issue it without`);
+  }
+  if (!certificate.isForServers()) throw new Error(`${name} is not for servers (extendedKeyUsage): it has to be issued with serverAuth`);
 }
 
 function same(a: Buffer | undefined, b: Buffer | undefined): boolean {
@@ -311,5 +364,8 @@ function rootMessage(found: string, der: Buffer): string {
       "to accept it while developing, name its fingerprint in `roots.development`"
     );
   }
-  return "nobody whom the policy trusts vouches for this platform";
+  return (
+    "nobody the policy trusts vouches for this platform: compare the root with the one you meant; hardware leads to " +
+    "Intel's (`intel = true`)"
+  );
 }

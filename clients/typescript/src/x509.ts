@@ -19,7 +19,7 @@ const BASIC_CONSTRAINTS = "2.5.29.19";
 const NAME_CONSTRAINTS = "2.5.29.30";
 const EXTENDED_KEY_USAGE = "2.5.29.37";
 /** Extensions that may be critical, because they are judged here or restrict what is not relied on. */
-const UNDERSTOOD = new Set([KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE]);
+const UNDERSTOOD = new Set([KEY_USAGE, SUBJECT_ALT_NAME, BASIC_CONSTRAINTS, NAME_CONSTRAINTS, EXTENDED_KEY_USAGE]);
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
 const ANY_PURPOSE = "2.5.29.37.0";
 
@@ -160,11 +160,6 @@ export class Certificate {
     return purposes.has(SERVER_AUTH) || (this.isAuthority() && purposes.has(ANY_PURPOSE));
   }
 
-  /** Whether it limits the names below it (RFC 5280 §4.2.1.10), which is not judged here. */
-  hasNameConstraints(): boolean {
-    return this.extension(NAME_CONSTRAINTS) !== undefined;
-  }
-
   /** Whether a DNS name or an address is among its subject alternative names. */
   isFor(name: string): boolean {
     if (this.extensions.filter(({ oid: id }) => id === SUBJECT_ALT_NAME).length !== 1) return false;
@@ -189,6 +184,8 @@ export class Certificate {
 export class RevocationList {
   /** The issuer's Name (DER). */
   readonly issuer: Buffer;
+  /** When it was issued, in milliseconds since 1970. */
+  readonly thisUpdate: number;
   /** When the next one is due, in milliseconds since 1970. */
   readonly nextUpdate: number;
   readonly #tbs: Buffer;
@@ -207,7 +204,7 @@ export class RevocationList {
     if (unsigned(version.content) !== 1n) throw new DerError("revocation list: not of version 2");
     fields.expect(Tag.sequence); // the signature's algorithm, once more
     this.issuer = fields.expect(Tag.sequence).raw;
-    time(fields.next());
+    this.thisUpdate = time(fields.next());
     const next = fields.optional(Tag.utcTime) ?? fields.optional(Tag.generalizedTime);
     if (next === undefined) throw new DerError("revocation list: no nextUpdate");
     this.nextUpdate = time(next);

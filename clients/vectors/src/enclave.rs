@@ -4,7 +4,7 @@ use anyhow::Result;
 use attestation::{oid, workloads};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber,
+    IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, NameConstraints, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -22,7 +22,12 @@ pub(crate) struct CaShape {
     pub(crate) name: String,
     pub(crate) may_sign: bool,
     pub(crate) is_ca: bool,
-    pub(crate) path_length: u8,
+    /// None: any number of authorities below it.
+    pub(crate) path_length: Option<u8>,
+    pub(crate) names: Option<NameConstraints>,
+    pub(crate) purposes: Vec<ExtendedKeyUsagePurpose>,
+    /// A critical extension that nobody knows.
+    pub(crate) strange: bool,
     pub(crate) not_before: OffsetDateTime,
     pub(crate) not_after: OffsetDateTime,
 }
@@ -33,7 +38,10 @@ impl CaShape {
             name: name.to_owned(),
             may_sign: true,
             is_ca: true,
-            path_length,
+            path_length: Some(path_length),
+            names: None,
+            purposes: Vec::new(),
+            strange: false,
             not_before: rcgen::date_time_ymd(2026, 1, 1),
             not_after: rcgen::date_time_ymd(9999, 12, 31),
         }
@@ -67,7 +75,7 @@ fn ca_params(shape: &CaShape, key: &Key) -> Result<CertificateParams> {
     params.not_before = shape.not_before;
     params.not_after = shape.not_after;
     params.is_ca = if shape.is_ca {
-        IsCa::Ca(BasicConstraints::Constrained(shape.path_length))
+        IsCa::Ca(shape.path_length.map_or(BasicConstraints::Unconstrained, BasicConstraints::Constrained))
     } else {
         IsCa::ExplicitNoCa
     };
@@ -76,9 +84,20 @@ fn ca_params(shape: &CaShape, key: &Key) -> Result<CertificateParams> {
     } else {
         vec![KeyUsagePurpose::CrlSign]
     };
+    params.name_constraints = shape.names.clone();
+    params.extended_key_usages = shape.purposes.clone();
+    if shape.strange {
+        params.custom_extensions.push(strange());
+    }
     params.key_identifier_method = KeyIdMethod::PreSpecified(key.identifier());
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+fn strange() -> CustomExtension {
+    let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 2], vec![5, 0]);
+    extension.set_criticality(true);
+    extension
 }
 
 /// An app as certificates name it.
@@ -105,6 +124,10 @@ pub(crate) struct Claims {
     pub(crate) own: Option<usize>,
     /// Extensions that no leaf has.
     pub(crate) extra: Vec<(Vec<u64>, Vec<u8>)>,
+    /// extendedKeyUsage.
+    pub(crate) purposes: Vec<ExtendedKeyUsagePurpose>,
+    /// A critical extension that nobody knows.
+    pub(crate) strange: bool,
     /// In place of the hash over the apps.
     pub(crate) workloads_hash: Option<[u8; 32]>,
 }
@@ -157,10 +180,13 @@ pub(crate) fn certify(ca: &Ca, key: &Key, claims: &Claims, quote: Option<&[u8]>)
     }
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.extended_key_usages = claims.purposes.clone();
     params.key_identifier_method = KeyIdMethod::PreSpecified(key.identifier());
     params.use_authority_key_identifier_extension = true;
     params.custom_extensions = claims.extensions(quote)?;
+    if claims.strange {
+        params.custom_extensions.push(strange());
+    }
     Ok(params.signed_by(key, &ca.issuer())?.der().to_vec())
 }
 

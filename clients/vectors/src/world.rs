@@ -8,6 +8,7 @@ use attestation::report_data::{self, Binding};
 use attestation::vectors::{Input, Kind};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use sgx_emu::EnclaveState;
 use time::{Duration, OffsetDateTime};
@@ -103,6 +104,8 @@ impl World {
             apps: self.apps.clone(),
             own: None,
             extra: Vec::new(),
+            purposes: vec![ExtendedKeyUsagePurpose::ServerAuth],
+            strange: false,
             workloads_hash: None,
         }
     }
@@ -180,6 +183,7 @@ impl World {
             collateral: None,
             collateral_ref: Some("development".to_owned()),
             manifest: None,
+            proofs: None,
             evidence: None,
         }
     }

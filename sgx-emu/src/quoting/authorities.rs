@@ -69,13 +69,15 @@ impl Authorities {
                 serials.push(entity.serial);
             }
         }
-        crl(&self.root.key, ROOT_NAME, now, options.lifetimes.root_ca_crl, &serials)
+        let from = options.revocations_from.unwrap_or(now - BACKDATED);
+        crl(&self.root.key, ROOT_NAME, from, now + options.lifetimes.root_ca_crl, &serials)
     }
 
     /// The PCK CA's CRL (DER).
     pub(super) fn pck_crl(&self, now: OffsetDateTime, options: &PkiOptions) -> Result<Vec<u8>, PkiError> {
         let serials = if options.revoked.contains(&Revoked::Pck) { vec![self.pck.serial] } else { vec![] };
-        crl(&self.pck_ca.key, PCK_CA_NAME, now, options.lifetimes.pck_crl, &serials)
+        let from = options.revocations_from.unwrap_or(now - BACKDATED);
+        crl(&self.pck_ca.key, PCK_CA_NAME, from, now + options.lifetimes.pck_crl, &serials)
     }
 }
 
@@ -135,11 +137,10 @@ fn certify(
 fn crl(
     by: &Key,
     name: &'static str,
-    now: OffsetDateTime,
-    lifetime: Duration,
+    this_update: OffsetDateTime,
+    next_update: OffsetDateTime,
     serials: &[[u8; 16]],
 ) -> Result<Vec<u8>, PkiError> {
-    let this_update = now - BACKDATED;
     let issuer = named(name, by);
     let revoked = |serial: &[u8; 16]| RevokedCertParams {
         serial_number: SerialNumber::from_slice(serial),
@@ -149,9 +150,9 @@ fn crl(
     };
     let params = CertificateRevocationListParams {
         this_update,
-        next_update: now + lifetime,
+        next_update,
         // Grows with every renewal.
-        crl_number: SerialNumber::from_slice(&number(now)),
+        crl_number: SerialNumber::from_slice(&number(this_update)),
         issuing_distribution_point: None,
         revoked_certs: serials.iter().map(revoked).collect(),
         key_identifier_method: issuer.key_identifier_method.clone(),
@@ -178,7 +179,7 @@ fn serial_number() -> [u8; 16] {
 }
 
 /// Seconds since 1970, as a positive integer without leading zeros.
-fn number(now: OffsetDateTime) -> Vec<u8> {
-    let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0).max(1).to_be_bytes();
+fn number(at: OffsetDateTime) -> Vec<u8> {
+    let seconds = u64::try_from(at.unix_timestamp()).unwrap_or(0).max(1).to_be_bytes();
     seconds.iter().copied().skip_while(|&byte| byte == 0).collect()
 }

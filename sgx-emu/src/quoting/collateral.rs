@@ -167,7 +167,7 @@ fn tcb_info(facts: &PlatformFacts, now: OffsetDateTime, options: &PkiOptions) ->
         issue_date: rfc3339::format(now - BACKDATED),
         next_update: rfc3339::format(now + options.lifetimes.tcb_info),
         fmspc: upper_hex(&options.tcb_info_fmspc.unwrap_or(facts.fmspc)),
-        pce_id: upper_hex(&facts.pce_id),
+        pce_id: upper_hex(&options.tcb_info_pce_id.unwrap_or(facts.pce_id)),
         tcb_type: 0,
         tcb_evaluation_data_number: options.evaluation_number,
         tcb_levels: options.tcb_levels.iter().map(level).collect(),

@@ -19,6 +19,10 @@ pub struct PkiOptions {
     pub tcb_levels: Vec<TcbLevel>,
     /// FMSPC of the TCB info, where it is not the platform's.
     pub tcb_info_fmspc: Option<[u8; 6]>,
+    /// PCEID of the TCB info, where it is not the platform's.
+    pub tcb_info_pce_id: Option<[u8; 2]>,
+    /// thisUpdate of the CRLs, where it is not the time of issue.
+    pub revocations_from: Option<OffsetDateTime>,
     /// Status of the quoting enclave's own version.
     pub quoting_enclave_status: TcbStatus,
     /// Advisories that the quoting enclave's own version has.
@@ -39,6 +43,8 @@ impl Default for PkiOptions {
         Self {
             tcb_levels: vec![TcbLevel::of(TcbStatus::UpToDate, &[])],
             tcb_info_fmspc: None,
+            tcb_info_pce_id: None,
+            revocations_from: None,
             quoting_enclave_status: TcbStatus::UpToDate,
             quoting_enclave_advisories: Vec::new(),
             evaluation_number: 1,

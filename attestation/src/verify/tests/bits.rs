@@ -16,7 +16,9 @@ fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
 }
 
 fn accepts(quote: &[u8], collateral: &Collateral) -> bool {
-    verifier(SGX_POLICY).judge(&Presented::Quote(quote), Some(collateral), None, at(SGX_TIME)).accepted()
+    verifier(SGX_POLICY)
+        .judge(&Presented::Quote(quote), Some(collateral), Disclosed::default(), at(SGX_TIME))
+        .accepted()
 }
 
 /// Every document inside the collateral, by position.

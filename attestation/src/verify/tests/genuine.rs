@@ -31,7 +31,8 @@ fn intel_root() -> Vec<u8> {
 fn an_sgx_quote_is_accepted_at_its_time() {
     let verifier = verifier(SGX_POLICY);
     let collateral = collateral(SGX_COLLATERAL);
-    let verdict = verifier.judge(&Presented::Quote(SGX), Some(&collateral), None, at(SGX_TIME));
+    let verdict =
+        verifier.judge(&Presented::Quote(SGX), Some(&collateral), Disclosed::default(), at(SGX_TIME));
     assert!(verdict.accepted(), "{verdict}");
     let names: Vec<_> = verdict.checks().iter().map(|check| check.check.name()).collect();
     assert_eq!(
@@ -80,7 +81,8 @@ fn roots_are_never_both() {
 
 #[test]
 fn without_collateral_nothing_verifies() {
-    let verdict = verifier(SGX_POLICY).judge(&Presented::Quote(SGX), None, None, at(SGX_TIME));
+    let verdict =
+        verifier(SGX_POLICY).judge(&Presented::Quote(SGX), None, Disclosed::default(), at(SGX_TIME));
     let failed: Vec<_> = verdict.failed().collect();
     assert_eq!(failed[0].check, CheckId::Quote);
     assert!(failed[0].message.as_ref().unwrap().contains("no collateral"), "{verdict}");
@@ -93,8 +95,12 @@ fn tdx_quotes_verify_and_are_no_enclaves() {
         let collateral = collateral(json);
         let verified = verify_quote(quote, &root, &collateral, at(*seconds)).unwrap();
         assert_eq!((verified.status.as_str(), verified.root), (*status, crate::policy::INTEL_ROOT));
-        let verdict =
-            verifier(SGX_POLICY).judge(&Presented::Quote(quote), Some(&collateral), None, at(*seconds));
+        let verdict = verifier(SGX_POLICY).judge(
+            &Presented::Quote(quote),
+            Some(&collateral),
+            Disclosed::default(),
+            at(*seconds),
+        );
         let failed: Vec<_> = verdict.failed().collect();
         assert_eq!(failed.len(), 1);
         assert_eq!(failed[0].check, CheckId::QuoteFormat);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use attestation::collateral::Collateral;
@@ -39,6 +40,7 @@ struct TcbInfo {
 
 impl Pki {
     pub(super) fn read(dir: &Path) -> Result<Self, Failure> {
+        only_ours(dir)?;
         let root_pem = file(dir, "root.pem")?;
         let pck_chain_pem = file(dir, "pck-chain.pem")?;
         let collateral = file(dir, "collateral.json")?;
@@ -57,6 +59,21 @@ impl Pki {
     pub(super) fn has_run_out(&self) -> bool {
         instant::parse(&self.next_update).is_none_or(|end| end <= OffsetDateTime::now_utc())
     }
+}
+
+/// Nobody else can have put anything into it, by the rule that the host has. What is not there is told later.
+fn only_ours(dir: &Path) -> Result<(), Failure> {
+    let (Ok(folder), Ok(process)) = (fs::metadata(dir), fs::metadata("/proc/self")) else { return Ok(()) };
+    let wrong = if folder.uid() != process.uid() && folder.uid() != 0 {
+        format!("belongs to user {}", folder.uid())
+    } else if folder.mode() & 0o022 != 0 {
+        format!("has mode {:o}", folder.mode() & 0o777)
+    } else {
+        return Ok(());
+    };
+    let text = format!("{} {wrong}: others can exchange the development PKI in it", dir.display());
+    Err(Failure::local("exposed-dev-pki", text)
+        .hint("`chmod 700` it as its owner, or name another with --dir"))
 }
 
 fn file(dir: &Path, name: &str) -> Result<String, Failure> {

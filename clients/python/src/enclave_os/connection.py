@@ -11,6 +11,7 @@ from hashlib import sha256
 from threading import Lock
 from time import monotonic
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote as percent_encoded
 
 from . import framing, http, report_data
 from .collateral import Collateral
@@ -20,7 +21,7 @@ from .errors import HandshakeError, ProtocolError, RefusedError, TierUnavailable
 from .framing import Framed
 from .http import Http
 from .leaf_certificate import LeafCertificate
-from .manifest import Manifest
+from .manifest import Manifest, Proof
 from .policy import Tier, VerificationPolicy
 from .quote import Quote
 from .transport import Transport, connect, has_exporter
@@ -175,9 +176,9 @@ class VerifiedOpener:
             verdict = judge(self.policy, presented, collateral, self.now())
         if collateral is not None and "quote" not in [check.check for check in verdict.failed]:
             self.cache.keep(quote, collateral)
-        if self._needs_manifest(verdict):
-            manifest = self._manifest(verdict.leaf, deadline)
-            verdict = judge(self.policy, presented, collateral, self.now(), manifest)
+        if self._needs_settings(verdict):
+            manifest, proofs = self._settings(verdict.leaf, deadline)
+            verdict = judge(self.policy, presented, collateral, self.now(), manifest, proofs)
         return verdict
 
     def _presented(self, transport: Transport, nonce: bytes, quote: bytes | None = None) -> Presented:
@@ -187,34 +188,40 @@ class VerifiedOpener:
             return Presented(transport.chain, name, nonce, exporter, quote)
         return Presented(transport.chain, name, nonce if self.tier is Tier.CHALLENGE else None)
 
-    def _needs_manifest(self, verdict: Verdict) -> bool:
-        """Whether all that is missing is what the manifest would show."""
+    def _needs_settings(self, verdict: Verdict) -> bool:
+        """Whether all that is missing is what the enclave tells of its configuration when it is asked."""
         if [check.check for check in verdict.failed] != ["configuration"]:
             return False
         in_leaf = verdict.leaf is not None and verdict.leaf.app is not None
         return self.policy.leaves is not None or (self.policy.app_roots is not None and not in_leaf)
 
-    def _manifest(self, leaf: LeafCertificate | None, deadline: float) -> Manifest | None:
-        """The manifest, over a connection of its own: it is judged by its root, not by who sent it.
+    def _settings(self, leaf: LeafCertificate | None, deadline: float) -> tuple[Manifest | None, list[Proof]]:
+        """What the policy names of the configuration: single leaves, which show nothing of the others, or the
+        manifest where an app's root has to follow from it.
 
-        An app's hostname has the app's own settings alone. Those of the enclave are where no name is asked for.
+        It comes over a connection of its own, for it is judged by its root and not by who sent it, and where no name
+        is asked for: at an app's hostname the enclave's other settings are not told.
         """
-        name = self.server_name if self._is_enough(leaf) else None
-        transport = connect(self.address, name, [http.ALPN], max(deadline - monotonic(), 0.001))
+        transport = connect(self.address, None, [http.ALPN], max(deadline - monotonic(), 0.001))
         try:
             transport.limit(deadline)
-            return Manifest.from_json(Http(transport, name or self.address[0]).ask("GET", "/.enclave/v1/manifest"))
+            connection = Http(transport, self.address[0])
+            if self.policy.app_roots is not None and (leaf is None or leaf.app is None):
+                return Manifest.from_json(connection.ask("GET", "/.enclave/v1/manifest")), []
+            return None, [proof for name in self.policy.leaves or () if (proof := _proof(connection, name))]
         except (ValueError, RefusedError):
-            # Without one the verdict says which leaf cannot be judged.
-            return None
+            # Without it the verdict says what cannot be judged.
+            return None, []
         finally:
             transport.close()
 
-    def _is_enough(self, leaf: LeafCertificate | None) -> bool:
-        """Whether the manifest that belongs to this certificate has all the settings the policy names."""
-        if leaf is None or leaf.app is None:
-            return True
-        return all(name.startswith(f"app.{leaf.apps[0].name}.") for name in self.policy.leaves or ())
+
+def _proof(connection: Http, name: str) -> Proof | None:
+    """The proof of a leaf; nothing if there is none, which the verdict tells."""
+    try:
+        return Proof.from_json(connection.ask("GET", f"/.enclave/v1/proofs/{percent_encoded(name, safe='')}"))
+    except RefusedError:
+        return None
 
 
 def _quote_of(presented: Presented) -> bytes | None:

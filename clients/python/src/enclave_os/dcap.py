@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import Any
 
 import dcap_qvl
+from cryptography import x509
 
 from . import pem
 from .collateral import Collateral
@@ -47,6 +48,7 @@ def verify(quote: Quote, collateral: Collateral, now: datetime) -> Platform:
     if seconds < 0:
         raise ValueError("the time to verify at is before 1970")
     _check(quote, collateral)
+    _check_begun(collateral, now)
     try:
         return _verified(quote, collateral, seconds)
     except ValueError:
@@ -69,6 +71,9 @@ def _verified(quote: Quote, collateral: Collateral, seconds: int) -> Platform:
             raise ValueError(_reason(quote, library_form, seconds) or str(error)) from None
         status, advisories = _level(quote, collateral)
     pck = dcap_qvl.parse_pck_extension_from_pem(quote.pck_chain_pem)
+    named = json.loads(collateral.tcb_info).get("pceId")
+    if not isinstance(named, str) or named.lower() != bytes(pck.pce_id).hex():
+        raise ValueError("the TCB info is of another provisioning enclave (PCEID)")
     return Platform(status, tuple(advisories), bytes(pck.fmspc), bytes(pck.ppid))
 
 
@@ -84,6 +89,40 @@ def _check(quote: Quote, collateral: Collateral) -> None:
     for name in ("tcb_info_signature", "qe_identity_signature"):
         if len(getattr(collateral, name)) != 64:
             raise ValueError(f"`{name}` of the collateral is not 64 bytes long")
+
+
+def _check_begun(collateral: Collateral, now: datetime) -> None:
+    """Neither list of revocations is of the future (RFC 5280 §5.1.2.4). The library looks at their ends only."""
+    for whose, der in (("root", collateral.root_ca_crl), ("PCK CA", collateral.pck_crl)):
+        try:
+            begins = x509.load_der_x509_crl(der).last_update_utc
+        except ValueError:
+            continue  # the library says what is wrong with it
+        if now < begins:
+            raise ValueError(f"the CRL of the {whose} is not valid yet")
+
+
+def hint(reason: str) -> str:
+    """What a library's words mean for whoever has to act."""
+    said = reason.lower()
+    if "certrevoked" in said or "cert revoked" in said:
+        return (
+            "; a certificate of the platform, or of who signed its collateral, was revoked: fetch the collateral anew, and "
+            "if it stays so, move the enclave to another machine"
+        )
+    if "revoked" in said:
+        return (
+            "; Intel no longer trusts platforms at this TCB level: update firmware and microcode and register the platform "
+            "anew, or move the enclave to another machine"
+        )
+    if any(word in said for word in ("expired", "not valid yet", "notvalidyet", "future")):
+        return "; fetch the collateral anew, or mend the clock"
+    if any(word in said for word in ("no matching tcb level", "fmspc", "pceid")):
+        return (
+            "; the collateral is of another kind of platform, or the platform is older than anything still appraised: "
+            "update its firmware"
+        )
+    return ""
 
 
 def _library_form(collateral: Collateral) -> Any:

@@ -36,7 +36,7 @@ class Verdict:
     """The result of a verification."""
 
     tier: Tier | None
-    """The tier of the evidence that was judged; none of a quote alone."""
+    """The tier of the evidence that was judged; none of a quote alone, and where policy or document do not parse."""
     checks: list[Check] = field(default_factory=list)
     """In the order in which they were made. One that could not be judged is left out."""
     enclave: dict[str, Any] | None = None

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from . import chain, dcap, report_data
+from . import chain, dcap, report_data, settings
 from .collateral import Collateral
 from .encoding import timestamp_text
 from .errors import PolicyError
 from .evidence import EvidenceDocument
 from .leaf_certificate import LeafCertificate
-from .manifest import Leaf, Manifest
+from .manifest import Manifest, Proof
 from .policy import INTEL_ROOT, Tier, VerificationPolicy
 from .quote import Quote
 from .verdict import Check, Verdict
@@ -58,14 +58,16 @@ def judge(
     collateral: Collateral | None,
     now: datetime,
     manifest: Manifest | None = None,
+    proofs: Sequence[Proof] = (),
 ) -> Verdict:
     """Judges a connection. A policy given as TOML is read first, as a check of its own.
 
-    ``manifest`` is needed by a policy with ``[configuration.leaves]``.
+    A policy with ``[configuration.leaves]`` needs a proof of each of them (``proofs``), or the ``manifest``. Neither
+    needs trust: they count so far as they lead to the root in the certificate.
     """
     judgement = _Judgement(presented.tier, now)
     with suppress(_Stop):
-        judgement.connection(policy, presented, collateral, manifest)
+        judgement.connection(policy, presented, collateral, manifest, proofs)
     return judgement.verdict
 
 
@@ -137,6 +139,7 @@ class _Judgement:
         presented: Presented,
         collateral: Collateral | None,
         manifest: Manifest | None,
+        proofs: Sequence[Proof],
     ) -> None:
         self.policy(policy)
         self.certificate(presented.chain)
@@ -155,7 +158,7 @@ class _Judgement:
         self.identity()
         self.tier()
         self.app()
-        self.configuration(manifest)
+        self.configuration(manifest, proofs)
         self.platform()
         self.operator()
 
@@ -172,7 +175,7 @@ class _Judgement:
         self.quote(read.evidence_quote, collateral or read.collateral)
         self.report_data(report_data.evidence(self.leaf.der, read.manifest.root))
         self.identity()
-        self.tier()
+        self.tier(of_document=True)
         self.app()
         self.configuration(read.manifest, of_document=True)
         self.platform()
@@ -185,6 +188,7 @@ class _Judgement:
             try:
                 policy = VerificationPolicy.from_toml(policy)
             except PolicyError as error:
+                self.verdict.tier = None
                 raise self.stop("policy", "not a policy", str(error)) from None
         self.wanted = policy
         self.passed("policy", "format 1")
@@ -193,6 +197,7 @@ class _Judgement:
         try:
             read = document if isinstance(document, EvidenceDocument) else EvidenceDocument.from_json(document)
         except ValueError as error:
+            self.verdict.tier = None
             raise self.stop("evidence-format", "not an evidence document", str(error)) from None
         self.passed("evidence-format", "format 1")
         return read
@@ -201,11 +206,14 @@ class _Judgement:
         """``certificate-format`` and ``certificate-chain``."""
         try:
             if not presented:
-                raise ValueError("no certificate was presented")
+                raise ValueError("no certificate was sent: this is not the TLS port of an enclave")
             self.leaf = LeafCertificate.from_der(presented[0])
             # What stands in the document beside the certificate must not say anything else.
             if document is not None and document.certificate_quote != self.leaf.quote:
-                raise ValueError("`certificate_quote` of the document is not the quote in its certificate")
+                raise ValueError(
+                    "`certificate_quote` of the document is not the quote in its certificate: it was changed; ask the "
+                    "enclave for another (/.enclave/v1/evidence)"
+                )
         except ValueError as error:
             raise self.stop("certificate-format", "not a leaf of an enclave", str(error)) from None
         self.verdict.leaf = self.leaf
@@ -222,30 +230,45 @@ class _Judgement:
         # Differences, since a moment plus SKEW may be beyond the last that a datetime can hold.
         inside = since - self.now <= SKEW and self.now - until <= SKEW
         found = f"{timestamp_text(since)} to {timestamp_text(until)}"
-        message = "the certificate is not valid now; if it looks recent, compare the clocks of both machines"
+        message = (
+            "the certificate is not valid yet: this clock is slow, or that of the enclave's host is fast. Set both by NTP"
+            if self.now < since
+            else "the certificate has expired: it was kept from an earlier day, or this clock is fast. Connect anew, and "
+            "set the clock by NTP"
+        )
         self.note("certificate-time", inside, found, timestamp_text(self.now), message)
 
     def server_name(self, name: str) -> None:
-        message = f"the certificate is for other names than {name}: another server answered, or another app"
+        message = (
+            f"the certificate is not for {name}: another enclave answered, or an app of another name. Connect with a "
+            "name it has, or add the name to the image's served_names"
+        )
         self.note("server-name", self.leaf.is_for(name), str(self.leaf.names), name, message)
 
     def quote(self, raw: bytes | None, collateral: Collateral | None) -> None:
         """``quote-format``, ``root`` and ``quote``."""
         if raw is None:
-            message = "there is no quote: the host has no quoting enclave or cannot reach it; its `ready` page says why"
+            message = (
+                "there is no quote: the enclave's host could not have one made, and `ready` of the enclave says why "
+                "(/.enclave/v1/ready)"
+            )
             raise self.stop("quote-format", "none", message)
         try:
             self.parsed = Quote.parse(raw)
         except ValueError as error:
-            raise self.stop("quote-format", f"{len(raw)} bytes", f"not a quote: {error}") from None
+            message = f"this is no SGX quote of version 3: {error}; have the enclave make another one"
+            raise self.stop("quote-format", f"{len(raw)} bytes", message) from None
         self.passed("quote-format", f"version 3, {len(raw)} bytes")
         self.root()
         try:
             if collateral is None:
-                raise ValueError("no collateral: none was given, and the server sent none")
+                raise ValueError(
+                    "there is no collateral: give it (`collateral`), or let the enclave's host fetch it (--pccs-url)"
+                )
             self.tcb = dcap.verify(self.parsed, collateral, self.now)
         except ValueError as error:
-            raise self.stop("quote", "does not verify", f"the quote does not verify: {error}") from None
+            message = f"the quote does not verify: {error}{dcap.hint(str(error))}"
+            raise self.stop("quote", "does not verify", message) from None
         self.verdict.enclave = self.parsed.report.to_json()
         self.verdict.tcb = {
             "status": self.tcb.status,
@@ -260,12 +283,23 @@ class _Judgement:
         fingerprint = sha256(self.parsed.root).digest()
         development = b"DEVELOPMENT" in self.parsed.root
         if fingerprint == INTEL_ROOT:
-            name, message = "Intel SGX Root CA", "genuine hardware, and the policy accepts development roots only"
+            name = "Intel SGX Root CA"
+            message = (
+                "this is genuine hardware under Intel's root, and the policy accepts development roots only: use "
+                "`intel = true`"
+            )
         elif development:
             name = "development root"
-            message = "a DEVELOPMENT root: its keys are in a file on some machine, and it protects nothing"
+            message = (
+                "this root says DEVELOPMENT: its keys are in a file on some machine and it protects nothing. To accept "
+                "it while developing, name its fingerprint in `roots.development`"
+            )
         else:
-            name, message = "unknown root", "nobody the policy trusts vouches for this platform"
+            name = "unknown root"
+            message = (
+                "nobody the policy trusts vouches for this platform: compare the root with the one you meant; hardware "
+                "leads to Intel's (`intel = true`)"
+            )
         wanted = _list(root.hex() for root in sorted(self.wanted.roots))
         found = f"{name} {fingerprint.hex()}"
         if fingerprint not in self.wanted.roots:
@@ -275,15 +309,15 @@ class _Judgement:
     def report_data(self, expected: bytes) -> None:
         found = self.parsed.report.report_data
         message = (
-            "the quote was not made over this key and this freshness: it belongs to another certificate, nonce, "
-            "connection or document"
+            "the quote was not made for this certificate's key and this nonce, connection or document: it is an old "
+            "one, or somebody relays another's. Connect anew; if it stays so, do not use this server"
         )
         self.note("report-data", found == expected, found.hex(), expected.hex(), message)
 
     def identity(self) -> None:
         """``debug``, ``measurement``, ``tcb-status`` and ``advisories``."""
         report, wanted = self.parsed.report, self.wanted
-        message = "a debug enclave, whose owner can read its memory"
+        message = "everything in a debug enclave can be read from outside: launch the enclave without DEBUG"
         self.note("debug", wanted.allow_debug or not report.debug, str(report.debug).lower(), None, message)
         self.measurement()
         self.note(
@@ -291,12 +325,19 @@ class _Judgement:
             _accepted(wanted.statuses, self.tcb.status, self.now),
             self.tcb.status,
             _graces(wanted.statuses),
-            f"the platform's TCB status is {self.tcb.status}, which the policy does not accept (now)",
+            f"the platform's TCB status is {self.tcb.status}, which the policy does not accept (any longer): update its "
+            "firmware and microcode, or accept the status in `tcb.statuses`, for a while with `until`",
         )
         open_ones = [x for x in self.tcb.advisories if not _accepted(wanted.advisories, x, self.now)]
-        message = f"the platform is open to {_list(open_ones)}, which the policy does not accept (now)"
+        message = (
+            f"{_list(open_ones)} of the platform's TCB level not accepted (any longer): update the platform, or list what "
+            "does not matter here in `tcb.advisories`"
+        )
         if _NO_LVI_FENCES in open_ones:
-            message += f"; {_NO_LVI_FENCES} matters: the image is built without LVI fences"
+            message += (
+                f". Mind {_NO_LVI_FENCES} (load value injection): the image is built without LVI fences, so on such a "
+                "platform other code on the machine could read the enclave's secrets"
+            )
         found = _list(self.tcb.advisories)
         self.note("advisories", not open_ones, found, _graces(wanted.advisories), message)
 
@@ -304,14 +345,26 @@ class _Judgement:
         report, wanted = self.parsed.report, self.wanted
         wrong = []
         if wanted.mrenclave is not None and report.mrenclave not in wanted.mrenclave:
-            wrong.append("MRENCLAVE is another: this is other code, or another operator policy")
+            wrong.append(
+                "MRENCLAVE is not one of the policy's: this is another image, or another policy page in it. Compare it with "
+                "what your own build of the image says; if this is the image you mean, put its MRENCLAVE into "
+                "`enclave.mrenclave`"
+            )
         if wanted.mrsigner is not None:
             if report.mrsigner not in wanted.mrsigner:
-                wrong.append("MRSIGNER is another: somebody else signed the image")
+                wrong.append(
+                    "MRSIGNER is not one of the policy's: somebody else signed this image. Take the one that your signer "
+                    "published, or name this signer in `enclave.mrsigner`"
+                )
             if report.isv_prod_id != wanted.isv_prod_id:
-                wrong.append(f"the product is {report.isv_prod_id}, not {wanted.isv_prod_id}")
+                wrong.append(
+                    f"ISVPRODID is {report.isv_prod_id}: this is another product of that signer; compare "
+                    "`enclave.isv_prod_id`"
+                )
             if wanted.min_isv_svn is not None and report.isv_svn < wanted.min_isv_svn:
-                wrong.append(f"the security version is {report.isv_svn}, below {wanted.min_isv_svn}")
+                wrong.append(
+                    f"ISVSVN is {report.isv_svn}: this image is older than the policy allows; the server has to be updated"
+                )
         found = (
             f"mrenclave {report.mrenclave.hex()}, mrsigner {report.mrsigner.hex()}, "
             f"product {report.isv_prod_id}, version {report.isv_svn}"
@@ -323,17 +376,28 @@ class _Judgement:
         ]
         self.note("measurement", not wrong, found, "; ".join(map(" ".join, accepted)), "; ".join(wrong))
 
-    def tier(self) -> None:
+    def tier(self, of_document: bool = False) -> None:
         """``tier`` and, without a nonce, ``age``."""
         tier, least = self.verdict.tier, self.wanted.min_tier
         if tier is None:
             return
-        message = f"the evidence is of tier {tier.text}, and the policy demands {least.text}"
+        message = f"the evidence is of tier {tier.text}: connect with `tier=Tier.{least.name}`, which the policy wants"
+        if of_document:
+            message = (
+                "an evidence document has tier certificate, because it was made for no client in particular: judge it by "
+                'a policy with `freshness.min_tier = "certificate"`, or connect to the enclave'
+            )
         self.note("tier", tier >= least, tier.text, f"at least {least.text}", message)
         if tier is Tier.CERTIFICATE:
             age, skew = int((self.now - self.leaf.not_before).total_seconds()), int(SKEW.total_seconds())
             most = self.wanted.max_age_seconds
-            message = "the certificate is older than the policy allows (or from the future)"
+            message = (
+                "the certificate is from the future: this clock is slow, or that of the enclave's host is fast. Set both by "
+                "NTP"
+                if age < 0
+                else "the evidence is older than the policy allows: ask the enclave anew, or raise "
+                "`freshness.max_age_seconds`"
+            )
             self.note("age", -skew <= age <= most + skew, f"{age} s", f"at most {most} s", message)
 
     def app(self) -> None:
@@ -343,53 +407,42 @@ class _Judgement:
             return
         claim = self.leaf.claim(name)
         found = _list(app.name for app in self.leaf.apps)
-        self.note("app", claim is not None, found, name, f"the certificate does not speak of an app {name}")
+        self.note("app", claim is not None, found, name, (
+            f"the certificate does not name the app {name}: it is not loaded, or this is the certificate of another app. "
+            "Load it, or connect with its hostname"
+        ))
         if claim is None:
             return
         if self.wanted.code_hashes is not None:
-            message = f"{name} is other code than the policy names"
+            message = (
+                f"the app {name} runs other code than the policy accepts: it was replaced. If this is the code you mean, put "
+                "its hash into `app.code_hashes`"
+            )
             self.member("code-hash", claim.code_hash, self.wanted.code_hashes, message)
         if self.wanted.key_source is not None:
             source = self.leaf.app.key_source if self.leaf.app else None
             kinds = (source, source.partition(":")[0]) if source else ()
-            message = f"the key of {name}'s data is not what the policy names"
+            message = f"the data of {name} is under another key than the policy accepts: load it again with the right key"
             if source is None:
                 message = f"only {name}'s own certificate says whose key its data has: connect to its hostname"
             self.note("key-source", self.wanted.key_source in kinds, source or "", self.wanted.key_source, message)
 
-    def configuration(self, manifest: Manifest | None, of_document: bool = False) -> None:
-        wanted, root = self.wanted, self.leaf.configuration_root
+    def configuration(
+        self, manifest: Manifest | None, proofs: Sequence[Proof] = (), of_document: bool = False
+    ) -> None:
+        wanted = self.wanted
         asked = (wanted.configuration_roots, wanted.app_roots, wanted.leaves)
         if not of_document and all(part is None for part in asked):
             return
-        scope = _Scope.of(manifest, self.leaf)
-        wrong = []
-        if manifest is not None and scope is None:
-            wrong.append("the manifest does not lead to the root in the certificate: it is of another configuration")
-        if wanted.configuration_roots is not None and root not in wanted.configuration_roots:
-            wrong.append("the configuration root is another: something in the enclave is configured otherwise")
-        if wanted.app_roots is not None:
-            own = self.leaf.app.configuration_root if self.leaf.app else None
-            if own is None and scope is not None and wanted.app is not None:
-                own = scope.manifest.of_app(wanted.app).root
-            if own is None:
-                wrong.append("the app's configuration root is in its own certificate, or follows from a manifest")
-            elif own not in wanted.app_roots:
-                wrong.append(f"the app's configuration root is {own.hex()}: it is configured otherwise")
-        for name, hashes in (wanted.leaves or {}).items():
-            if manifest is None:
-                wrong.append(f"{name} is in the manifest, which was not fetched")
-            elif scope is not None:
-                leaf = scope.leaf(name)
-                if leaf is None:
-                    wrong.append(f"{name} is not in the manifest")
-                elif leaf.value_hash not in hashes:
-                    wrong.append(f"{name} has the value hash {leaf.value_hash.hex()}, which the policy does not accept")
-        self.note("configuration", not wrong, f"root {root.hex()}", None, "; ".join(wrong))
+        wrong = settings.problems(wanted, self.leaf, manifest, proofs)
+        self.note("configuration", not wrong, f"root {self.leaf.configuration_root.hex()}", None, "; ".join(wrong))
 
     def platform(self) -> None:
         if self.wanted.ppids is not None:
-            message = "another machine than those the policy names"
+            message = (
+                "this is not one of the machines in `platform.ppids`: the connection was diverted, or the machine was "
+                "replaced. If you moved it yourself, put the new PPID into the list"
+            )
             self.member("platform", self.tcb.ppid, self.wanted.ppids, message)
 
     def operator(self) -> None:
@@ -401,30 +454,9 @@ class _Judgement:
             any(fingerprint in self.wanted.operator_ca for fingerprint in above),
             _list(fingerprint.hex() for fingerprint in above),
             _list(x.hex() for x in sorted(self.wanted.operator_ca)),
-            "no certificate above the enclave CA is one of the operator's that the policy names",
+            "the enclave is not under an operator that the policy accepts: have its request signed by that CA "
+            "(`enclave-os ca csr`, `ca install`)",
         )
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """A manifest that a certificate vouches for."""
-
-    manifest: Manifest
-    prefix: str
-    """What the names of its leaves lack: ``app.<name>.`` in an app's own manifest (``.3.1``)."""
-
-    @classmethod
-    def of(cls, manifest: Manifest | None, leaf: LeafCertificate) -> _Scope | None:
-        if manifest is None:
-            return None
-        if manifest.root == leaf.configuration_root:
-            return cls(manifest, "")
-        if leaf.app is not None and manifest.root == leaf.app.configuration_root:
-            return cls(manifest, f"app.{leaf.apps[0].name}.")
-        return None
-
-    def leaf(self, name: str) -> Leaf | None:
-        return self.manifest.leaf(name.removeprefix(self.prefix)) if name.startswith(self.prefix) else None
 
 
 def _accepted(graces: Mapping[str, datetime | None], word: str, now: datetime) -> bool:

@@ -123,43 +123,46 @@ test("collateral comes from the caller, the cache, or the server", async (contex
   assert.ok((await failed(openFramed(address, expired))).includes("quote"));
 });
 
-test("a manifest is fetched where the policy names leaves, and believed only if its root is in the certificate", async (context) => {
-  const manifest = manifestJson({ "core.version": { json: "1" } });
-  const { root, leaves } = Manifest.of(manifest);
-  const hash = leaves[0]?.valueHash.toString("hex");
-  const more = `[configuration.leaves]\n"core.version" = ["${hash}"]`;
-  const right = await serve(context, { manifest, configurationRoot: root });
-  (await openFramed(parseAddress(right.address), by(right, "channel", more))).framed.close();
-  const wrong = await serve(context, { manifest });
-  assert.deepEqual(await failed(openFramed(parseAddress(wrong.address), by(wrong, "channel", more))), ["configuration"]);
-});
-
-test("at an app's hostname the enclave's own settings are fetched where no name is asked for", async (context) => {
-  const whole = manifestJson({ "app.notes.limits": { json: 1 }, "core.version": { json: "1" } });
-  const own = manifestJson({ limits: { json: 1 } });
-  const app = { configurationRoot: Manifest.of(own).root, keySource: "generated" };
-  const [limits, version] = whole.leaves.map((leaf) => `"${leaf["name"]}" = ["${leaf["value_hash"]}"]\n`);
-  const asked: (string | undefined)[] = [];
-  const manifest = (name: string | undefined): object => {
-    asked.push(name);
-    return name === "localhost" ? own : whole;
-  };
+test("settings that the policy names are proved one by one, and nothing is learned of the others", async (context) => {
+  const { manifest, proofs } = proven();
+  const [limits, version] = manifest.leaves.map((leaf) => `"${leaf.name}" = ["${leaf.valueHash.toString("hex")}"]\n`);
+  const own = Manifest.of(manifestJson({ limits: { json: 1 } }));
+  const app = { configurationRoot: own.root, keySource: "generated" };
   const judged = async (server: TestServer, leaves: string): Promise<string[]> => {
     const options = { ...by(server, "channel", `[configuration.leaves]\n${leaves}`), serverName: "localhost" };
     const opening = openFramed(parseAddress(server.address), options);
     return await opening.then(({ framed }) => (framed.close(), []), () => failed(opening));
   };
-  const right = await serve(context, { manifest, configurationRoot: Manifest.of(whole).root, app });
-  assert.deepEqual(await judged(right, limits ?? ""), []);
-  assert.deepEqual(asked.splice(0), ["localhost"], "the app's own settings are there");
-  assert.deepEqual(await judged(right, version ?? ""), []);
-  assert.deepEqual(await judged(right, `${limits}${version}`), []);
-  assert.deepEqual(await judged(right, `"core.version" = ["${"00".repeat(32)}"]`), ["configuration"]);
-  assert.deepEqual(asked.splice(0), [undefined, undefined, undefined]);
-  const wrong = await serve(context, { manifest, app });
-  assert.deepEqual(await judged(wrong, version ?? ""), ["configuration"], "it is of another enclave");
-  const wide = await serve(context, { manifest: whole, configurationRoot: Manifest.of(whole).root });
-  assert.deepEqual(await judged(wide, `${limits}${version}`), []);
+  const paths = (server: TestServer): unknown[] => server.seen.splice(0).filter((seen) => typeof seen === "string");
+  for (const shown of [{}, { app }]) {
+    const right = await serve(context, { proofs, configurationRoot: manifest.root, ...shown });
+    assert.deepEqual(await judged(right, version ?? ""), []);
+    assert.deepEqual(paths(right), ["GET /.enclave/v1/proofs/core.version"]);
+    assert.deepEqual(await judged(right, `${limits}${version}`), []);
+    assert.deepEqual(paths(right), ["GET /.enclave/v1/proofs/app.notes.limits", "GET /.enclave/v1/proofs/core.version"]);
+    assert.deepEqual(await judged(right, `"core.version" = ["${"00".repeat(32)}"]`), ["configuration"]);
+    assert.deepEqual(await judged(right, `"core.missing" = ["${"00".repeat(32)}"]`), ["configuration"]);
+  }
+  const wrong = await serve(context, { proofs });
+  assert.deepEqual(await judged(wrong, version ?? ""), ["configuration"], "they lead to the root of another enclave");
+});
+
+test("an app's root follows from the manifest, which is fetched where no name is asked for", async (context) => {
+  const { manifest, document, proofs } = proven();
+  const asked: (string | undefined)[] = [];
+  const whole = (name: string | undefined): object => (asked.push(name), document);
+  const root = manifest.appRoot("notes");
+  const more = `[configuration]\napp_root = ["${root.toString("hex")}"]\n[app]\nname = "notes"`;
+  const judged = async (options: ServerOptions): Promise<string[]> => {
+    const server = await serve(context, { manifest: whole, proofs, ...options });
+    const opening = openFramed(parseAddress(server.address), { ...by(server, "channel", more), serverName: "localhost" });
+    return await opening.then(({ framed }) => (framed.close(), []), () => failed(opening));
+  };
+  assert.deepEqual(await judged({ configurationRoot: manifest.root }), []);
+  assert.deepEqual(asked.splice(0), [undefined]);
+  assert.deepEqual(await judged({ app: { configurationRoot: root, keySource: "generated" } }), []);
+  assert.deepEqual(asked, [], "the app's own certificate tells it");
+  assert.deepEqual(await judged({}), ["configuration"], "it is of another enclave");
 });
 
 /** Two settings, and the proof of each. */

@@ -51,6 +51,9 @@ test("a certificate that the policy asks for is accepted, with every check told"
 });
 
 test("a policy that does not parse accepts nothing", () => {
+  assert.equal(judge("", { tier: "certificate", chain: [] }, { now: NOW }).tier, undefined);
+  const unreadable = judge(policyText(new TestPlatform()), { tier: "evidence", document: "{}" }, { now: NOW });
+  assert.deepEqual([unreadable.tier, unreadable.failed.map(({ check }) => check)], [undefined, ["evidence-format"]]);
   const verdict = judge("", { tier: "quote", quote: Buffer.alloc(0) }, { now: NOW });
   assert.deepEqual(verdict.failed.map(({ check }) => check), ["policy"]);
   const { checks, ...rest } = JSON.parse(JSON.stringify(verdict)) as Record<string, unknown>;
@@ -116,11 +119,29 @@ test("a critical extension that is not understood is refused, wherever in the ch
   }
 });
 
-test("name constraints are not judged, and so refused", () => {
-  for (const at of ["leaf", "enclave CA", "operator"] as const) {
-    for (const critical of [true, false]) {
-      assert.deepEqual(withExtensions([{ oid: CONSTRAINTS, value: PERMITTING, critical }], at), ["certificate-chain"], at);
-    }
+test("an authority vouches for no name outside its constraints, and a leaf has none", () => {
+  const constrained = (value: Buffer, at: "leaf" | "enclave CA" | "operator"): string[] => {
+    const [critical, lax] = [true, false].map((critical) => withExtensions([{ oid: CONSTRAINTS, value, critical }], at));
+    assert.deepEqual(critical, lax);
+    return lax ?? [];
+  };
+  const subtrees = (tag: number, ...bases: Buffer[]): Buffer => sequence(tlv(tag, Buffer.concat(bases.map((base) => sequence(base)))));
+  const dns = (name: string): Buffer => tlv(0x82, Buffer.from(name));
+  const range = (...bytes: number[]): Buffer => tlv(0x87, Buffer.from(bytes));
+  const refused = ["certificate-chain"];
+  assert.deepEqual(constrained(PERMITTING, "leaf"), refused);
+  for (const at of ["enclave CA", "operator"] as const) {
+    assert.deepEqual(constrained(PERMITTING, at), [], at);
+    assert.deepEqual(constrained(subtrees(0xa0, dns("elsewhere")), at), refused, at);
+    assert.deepEqual(constrained(subtrees(0xa0, dns("host")), at), refused, at);
+    assert.deepEqual(constrained(subtrees(0xa0, dns(".localhost")), at), refused, at);
+    assert.deepEqual(constrained(subtrees(0xa0, dns("")), at), [], at);
+    assert.deepEqual(constrained(subtrees(0xa1, dns("localhost")), at), refused, at);
+    assert.deepEqual(constrained(subtrees(0xa1, dns("elsewhere")), at), [], at);
+    assert.deepEqual(constrained(subtrees(0xa0, range(10, 0, 0, 0, 255, 0, 0, 0)), at), [], "it has no address");
+    assert.deepEqual(constrained(subtrees(0xa0, range(10, 0, 0, 0, 255, 0, 255, 0)), at), refused, "no range");
+    assert.deepEqual(constrained(subtrees(0xa0, tlv(0x81, Buffer.from("a@b.c"))), at), refused, at);
+    assert.deepEqual(constrained(Buffer.of(5, 0), at), refused, at);
   }
 });
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { fromBase64, fromBase64Url, fromHex } from "../../src/bytes.js";
 import { type Collateral, collateralOf } from "../../src/collateral.js";
 import { type Json, type JsonObject, array, isObject, parseJson, string } from "../../src/json.js";
-import { Manifest } from "../../src/manifest.js";
+import { Manifest, Proof } from "../../src/manifest.js";
 import { fromRfc3339 } from "../../src/time.js";
 import { type Presented, judge } from "../../src/verifier.js";
 
@@ -27,6 +27,7 @@ for (const vector of array(file["vectors"], "vectors") as JsonObject[]) {
     const verdict = judge(string(input["policy"], "policy"), presented(input), {
       collateral: collateral(input),
       manifest: isObject(manifest) ? Manifest.of(manifest) : undefined,
+      proofs: (input["proofs"] as Json[] | undefined)?.map((proof) => Proof.of(proof)),
       now: fromRfc3339(string(input["now"], "now")) ?? assert.fail("now is not a moment"),
     });
     const expected = vector["expect"] as JsonObject;

@@ -204,6 +204,24 @@ fn time(table: &mut Table, world: &World) -> Result<()> {
         input,
         &["certificate-time"],
     );
+    let nonce = &world.nonce;
+    for (hours, clock, collateral) in [(25, "fast", "development"), (-25, "slow", "issued-a-week-ago")] {
+        let leaf = site.leaf(world.for_connection(world.claims()), Bound::Nonce(nonce))?;
+        let quote = world.attest(&site, &leaf, nonce, &world.exporter)?;
+        for (tier, mut input) in [
+            ("challenge", world.challenge(&world.policy(), &site, &leaf)),
+            ("channel", world.channel(&world.policy(), &site, &leaf, &quote)),
+        ] {
+            input.now = instant::format(world.now + Duration::hours(hours));
+            input.collateral_ref = Some(collateral.to_owned());
+            table.refused(
+                &format!("{tier}-clock-25-hours-{clock}"),
+                "Made for this connection, by an enclave whose clock is 25 hours off.",
+                input,
+                &["certificate-time"],
+            );
+        }
+    }
     Ok(())
 }
 

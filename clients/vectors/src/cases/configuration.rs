@@ -1,12 +1,13 @@
 //! What is configured.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use attestation::hex;
 use attestation::manifest::Manifest;
 use attestation::vectors::Input;
+use serde_json::Value;
 
 use crate::table::{Table, list};
-use crate::world::{Bound, World, manifest};
+use crate::world::{Bound, Leaf, World, manifest};
 
 pub(super) fn add(table: &mut Table, world: &World) -> Result<()> {
     let (site, policy) = (world.site(), world.policy());
@@ -89,6 +90,8 @@ pub(super) fn add(table: &mut Table, world: &World) -> Result<()> {
         failed,
     );
 
+    proofs(table, world)?;
+
     let own = world.manifest.of_app("kv-store")?;
     let limits = world.challenge(&leaf("app.kv-store.limits", &hash("app.kv-store.limits")), &site, &kv);
     table.accepted("leaf-of-app", "A required leaf in the app's own manifest.", with(limits.clone(), &own)?);
@@ -114,5 +117,96 @@ pub(super) fn add(table: &mut Table, world: &World) -> Result<()> {
         "A manifest that the policy does not ask for is not judged.",
         unread,
     );
+    Ok(())
+}
+
+/// Single leaves with their way to the root, in place of the manifest.
+fn proofs(table: &mut Table, world: &World) -> Result<()> {
+    let (site, policy) = (world.site(), world.policy());
+    let nonce = Bound::Nonce(&world.nonce);
+    let whole = site.leaf(world.for_connection(world.claims()), nonce)?;
+    let kv = site.leaf(world.for_connection(world.app_claims(0)), nonce)?;
+    let failed = &["configuration"];
+    let proof = |manifest: &Manifest, leaf: &str| -> Result<Value> {
+        let proof = manifest.proof(leaf).with_context(|| format!("there is a leaf {leaf}"))?;
+        Ok(serde_json::to_value(proof)?)
+    };
+    let required = |leaves: &[&str]| {
+        let line = |name: &&str| {
+            let hash = world.manifest.leaf(name).map(|leaf| *leaf.value_hash()).unwrap_or_default();
+            format!("\"{name}\" = [\"{}\"]\n", hex::encode(&hash))
+        };
+        policy.with(&format!("[configuration.leaves]\n{}", leaves.iter().map(line).collect::<String>()))
+    };
+    let (operators, code) = ("core.operator_policy", "core.code_policy");
+    let shown = |leaf: &Leaf, wanted: &[&str], proofs: Vec<Value>| Input {
+        proofs: Some(proofs),
+        ..world.challenge(&required(wanted), &site, leaf)
+    };
+    let good = proof(&world.manifest, operators)?;
+    table.accepted(
+        "leaf-by-proof",
+        "A required leaf, proved without the others.",
+        shown(&whole, &[operators], vec![good.clone()]),
+    );
+    table.accepted(
+        "core-leaf-by-proof-for-app",
+        "The same beside the certificate of one app: the proof leads to the enclave's root.",
+        shown(&kv, &[operators], vec![good.clone()]),
+    );
+    table.accepted(
+        "two-leaves-by-proofs",
+        "Two required leaves, each proved.",
+        shown(
+            &whole,
+            &[operators, "app.kv-store.limits"],
+            vec![proof(&world.manifest, "app.kv-store.limits")?, good.clone()],
+        ),
+    );
+    table.refused(
+        "one-leaf-not-proved",
+        "Of two required leaves one is proved.",
+        shown(&whole, &[operators, code], vec![good.clone()]),
+        failed,
+    );
+    table.refused(
+        "proof-of-another-leaf",
+        "The proof of another leaf than the required one.",
+        shown(&whole, &[code], vec![good.clone()]),
+        failed,
+    );
+    table.refused(
+        "proof-of-other-configuration",
+        "A proof that leads to the root of another configuration.",
+        shown(&whole, &[operators], vec![proof(&manifest("older")?, operators)?]),
+        failed,
+    );
+    let mut forged = good.clone();
+    forged["path"][0] = serde_json::json!("07".repeat(32));
+    table.refused(
+        "proof-with-other-path",
+        "A proof whose path was changed.",
+        shown(&whole, &[operators], vec![forged]),
+        failed,
+    );
+    let mut other = world.challenge(
+        &policy.with(&format!("[configuration.leaves]\n\"{operators}\" = {}", list(&[9; 32]))),
+        &site,
+        &whole,
+    );
+    other.proofs = Some(vec![good.clone()]);
+    table.refused("proof-of-other-value", "A leaf is proved that has another value.", other, failed);
+    let mut beside = shown(&whole, &[operators], vec![good]);
+    beside.manifest = Some(serde_json::to_value(manifest("older")?)?);
+    table.refused(
+        "proof-beside-other-manifest",
+        "A proof that holds, and a manifest of another configuration.",
+        beside,
+        failed,
+    );
+    let app_root = format!("root = {}", list(&world.manifest.root()));
+    let mut unread = world.challenge(&policy.with(&format!("[configuration]\n{app_root}")), &site, &whole);
+    unread.proofs = Some(vec![proof(&manifest("older")?, operators)?]);
+    table.accepted("proof-not-asked-for", "A proof that the policy does not ask for is not judged.", unread);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The cases, one file for each group of checks.
 
 mod app;
+mod authority;
 mod certificate;
 mod configuration;
 mod evidence;
@@ -24,6 +25,7 @@ pub(crate) fn all(world: &World) -> Result<File> {
     table.collateral("development", world.machine.collateral(issued, &PkiOptions::default())?);
     policy::add(&mut table, world)?;
     certificate::add(&mut table, world)?;
+    authority::add(&mut table, world)?;
     quote::add(&mut table, world)?;
     freshness::add(&mut table, world)?;
     platform::add(&mut table, world)?;

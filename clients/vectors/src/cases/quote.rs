@@ -116,7 +116,10 @@ fn collateral(table: &mut Table, world: &World) -> Result<()> {
     with("below-every-tcb-level", "The platform is older than every TCB level.", Some(unknown), failed);
     let other = PkiOptions { tcb_info_fmspc: Some([9; 6]), ..PkiOptions::default() };
     with("tcb-info-of-other-platform", "TCB info of another kind of platform.", Some(made(other)?), failed);
-    let short = Duration::HOUR;
+    let other = PkiOptions { tcb_info_pce_id: Some([9, 9]), ..PkiOptions::default() };
+    let what = "TCB info of platforms with another provisioning enclave (PCEID).";
+    with("tcb-info-of-other-pce", what, Some(made(other)?), failed);
+    let (short, all_day) = (Duration::HOUR, Duration::DAY);
     let all = Lifetimes::default();
     for (name, what, lifetimes) in [
         ("expired-root-crl", "The root's CRL has expired.", Lifetimes { root_ca_crl: short, ..all }),
@@ -126,6 +129,31 @@ fn collateral(table: &mut Table, world: &World) -> Result<()> {
     ] {
         with(name, what, Some(made(PkiOptions { lifetimes, ..PkiOptions::default() })?), failed);
     }
+    for (name, what, lifetimes) in [
+        (
+            "root-crl-ends-now",
+            "The root's CRL ends at this moment.",
+            Lifetimes { root_ca_crl: all_day, ..all },
+        ),
+        ("pck-crl-ends-now", "The PCK CA's CRL ends at this moment.", Lifetimes { pck_crl: all_day, ..all }),
+    ] {
+        with(name, what, Some(made(PkiOptions { lifetimes, ..PkiOptions::default() })?), failed);
+    }
+    for (name, what, lifetimes) in [
+        ("tcb-info-ends-now", "The TCB info ends at this moment.", Lifetimes { tcb_info: all_day, ..all }),
+        (
+            "qe-identity-ends-now",
+            "The QE identity ends at this moment.",
+            Lifetimes { qe_identity: all_day, ..all },
+        ),
+    ] {
+        with(name, what, Some(made(PkiOptions { lifetimes, ..PkiOptions::default() })?), &[]);
+    }
+    let listed_from = |from| PkiOptions { revocations_from: Some(from), ..PkiOptions::default() };
+    let later = made(listed_from(world.now + Duration::SECOND))?;
+    with("crls-of-the-future", "Both CRLs begin a second from now.", Some(later), failed);
+    let begun = made(listed_from(world.now))?;
+    with("crls-begin-now", "Both CRLs begin at this moment.", Some(begun), &[]);
     let early = world.machine.collateral(world.now + Duration::days(7), &PkiOptions::default())?;
     with("collateral-of-the-future", "Collateral that is not valid yet.", Some(early), failed);
     let strange = world.other_machine.collateral(issued, &PkiOptions::default())?;
