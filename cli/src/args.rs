@@ -208,6 +208,9 @@ pub(crate) struct Load {
     /// Memory of one call, such as 64MiB
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_memory: Option<String>,
+    /// What all its calls together may keep in the store, such as 2GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_store: Option<String>,
     /// Time of one call, such as 10s or 500ms
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,

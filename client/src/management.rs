@@ -43,6 +43,8 @@ pub struct LoadOptions {
     pub max_fuel: Option<u64>,
     /// Linear memory of one call.
     pub max_memory_bytes: Option<u64>,
+    /// Bytes that all its calls together may keep in the store.
+    pub max_store_bytes: Option<u64>,
     /// Wall-clock time of one call.
     pub timeout_ms: Option<u64>,
     /// Environment variables.
@@ -188,6 +190,7 @@ impl LoadOptions {
             ("version", text(&self.version)),
             ("max_fuel", number(self.max_fuel)),
             ("max_memory_bytes", number(self.max_memory_bytes)),
+            ("max_store_bytes", number(self.max_store_bytes)),
             ("timeout_ms", number(self.timeout_ms)),
             ("data_policy", self.data_policy.map(word)),
             ("log_policy", self.log_policy.map(word)),

@@ -17,7 +17,7 @@ mod strict;
 pub use decoder::{BadFrame, Decoded, Fed, Frame, FrameDecoder};
 pub use encode::{REPLY_TOO_LARGE, decode_reply, encode_reply, encode_request, encode_text};
 pub use error::{DecodeError, Layer, Position, Syntax};
-pub use reply::{AppExport, AppInfo, AppState, ErrorReply, Reply};
+pub use reply::{AppExport, AppInfo, AppState, ErrorReply, Reply, Storage};
 pub use request::{
     Access, Attest, Call, Command, DataPolicy, Envelope, Load, LogPolicy, Params, Request, Schema, Unload,
 };

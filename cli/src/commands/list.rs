@@ -21,7 +21,7 @@ pub(crate) fn run(session: &Session) -> Result<(), Failure> {
     }
     let short = std::io::stdout().is_terminal();
     output::table(
-        &["NAME", "HOSTNAME", "CODE HASH", "KEY", "STATE", "FUNCTIONS"],
+        &["NAME", "HOSTNAME", "CODE HASH", "KEY", "STATE", "STORED", "FUNCTIONS"],
         apps.iter().map(|app| row(app, short)).collect(),
     );
     Ok(())
@@ -36,7 +36,17 @@ fn row(app: &AppInfo, short: bool) -> Vec<String> {
         None => "ready",
         Some(AppState::Locked) => "locked",
     };
-    vec![app.name.clone(), app.hostname.clone(), hash, app.key_source.clone(), state.into(), functions(app)]
+    let (name, hostname, key) = (app.name.clone(), app.hostname.clone(), app.key_source.clone());
+    vec![name, hostname, hash, key, state.into(), stored(app), functions(app)]
+}
+
+/// Of how much it keeps, in whole MiB.
+fn stored(app: &AppInfo) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    match app.storage {
+        Some(storage) => format!("{} of {} MiB", mib(storage.bytes), mib(storage.max_bytes)),
+        None => String::new(),
+    }
 }
 
 /// The first few; `schema` shows all.

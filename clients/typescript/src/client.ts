@@ -32,6 +32,8 @@ export interface LoadOptions {
   readonly routePrefix?: string;
   readonly maxFuel?: number;
   readonly maxMemoryBytes?: number;
+  /** Bytes that all its calls together may keep in the store. */
+  readonly maxStoreBytes?: number;
   readonly timeoutMs?: number;
   readonly env?: Readonly<Record<string, string>>;
   readonly secrets?: Readonly<Record<string, string>>;
@@ -280,6 +282,7 @@ function loadFields(options: LoadOptions): object {
     route_prefix: options.routePrefix,
     max_fuel: options.maxFuel,
     max_memory_bytes: options.maxMemoryBytes,
+    max_store_bytes: options.maxStoreBytes,
     timeout_ms: options.timeoutMs,
     env: options.env,
     secrets: options.secrets,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use boundary_wire::client::{LogPolicy, Params};
+use boundary_wire::client::{LogPolicy, Params, Storage};
 use boundary_wire::rpc::LogLevel;
-use enclave_sealed_store::Backend;
+use enclave_sealed_store::{Backend, MAX_RECORDS, Usage};
 use enclave_wasi::filesystem::StorageFailure;
 use enclave_wasi::{EgressPolicy, Exit, Filesystem, LogSink, StandardStream, WasiCtx, WasiParams, WasiView};
 use enclave_worker::Handle;
@@ -18,6 +18,7 @@ use crate::error::CallError;
 use crate::exports::{Export, Exports};
 use crate::invoke::{Ended, Invocation, Limited, classify, invoke};
 use crate::limits::Limiter;
+use crate::results::ResultRoom;
 use crate::spec::AppSpec;
 use crate::value;
 
@@ -42,6 +43,7 @@ pub struct App {
     pub(crate) env: Arc<[(String, String)]>,
     pub(crate) args: Arc<[String]>,
     pub(crate) running: AtomicU32,
+    pub(crate) results: ResultRoom,
 }
 
 /// What a store holds for one call.
@@ -89,6 +91,12 @@ impl App {
         self.exports.schema()
     }
 
+    /// What it keeps in the store, and may keep.
+    pub fn storage(&self) -> Storage {
+        let Usage { records, bytes } = self.spec.namespace.usage();
+        Storage { bytes, max_bytes: self.spec.limits.store_bytes, records, max_records: MAX_RECORDS }
+    }
+
     /// Calls running at this moment.
     pub fn running(&self) -> u32 {
         self.running.load(Ordering::Relaxed)
@@ -116,14 +124,15 @@ impl App {
             pre: &self.pre,
             export: &export.index,
             arguments: &arguments,
-            result_count: export.results.len(),
+            results: &export.results,
             limits,
         };
         let (results, mut state) = match invoke(invocation, self.state(host), host.handle.deadline(until))
             .await
         {
             Ended::Deadline => return Err(late),
-            Ended::Returned(results, state) => (Ok(results), state),
+            // At once, before anything is waited for: as the engine gives them they take more memory.
+            Ended::Returned(values, state) => (Ok(self.results.take(values, &export.results)?), state),
             Ended::Failed(error, state) => match error.downcast_ref::<Exit>() {
                 Some(Exit(0)) => (Err(CallError::Exit(0)), state),
                 Some(Exit(code)) => return Err(CallError::Exit(*code)),
@@ -138,7 +147,7 @@ impl App {
             Err(late)
         })
         .await?;
-        Ok(results?.iter().zip(&export.results).map(|(result, ty)| value::result(result, ty)).collect())
+        results.map(|held| held.results)
     }
 
     /// Makes durable what calls have left behind: for when no call runs any more, before the app's records are

@@ -4,17 +4,23 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
+use boundary_wire::client::WitType;
 use enclave_wasm_platform::{OutOfGuestMemory, OutOfStacks, StackWatch};
 use wasmtime::component::{ComponentExportIndex, InstancePre, Val};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::error::CallError;
 use crate::limits::{Limiter, Limits};
+use crate::value;
 
 /// After this much fuel a call lets the other tasks of its worker run: some tens of microseconds.
 const YIELD_INTERVAL: u64 = 50_000;
-/// Bytes that a guest may hand to the enclave at once: a result, or the arguments of a host function.
-const MOST_DATA: usize = 64 << 20;
+/// Bytes that a guest may hand to the enclave at once, as the engine counts them: a result, or the arguments of a
+/// host function. What the engine makes of a result takes up to twice as much.
+const MOST_DATA: usize = 32 << 20;
+/// The same for exports whose results have flags. Of flags the engine counts only the letters of their names, and
+/// what it makes of them takes some twenty times as much.
+const MOST_DATA_WITH_FLAGS: usize = 2 << 20;
 /// How the engine's error for more than that begins; its type is private.
 const TOO_MUCH_DATA: &str = "too much data is being copied between the host and the guest";
 /// Handles that a guest may hold.
@@ -30,7 +36,7 @@ pub(crate) struct Invocation<'a, T: Limited> {
     pub(crate) pre: &'a InstancePre<T>,
     pub(crate) export: &'a ComponentExportIndex,
     pub(crate) arguments: &'a [Val],
-    pub(crate) result_count: usize,
+    pub(crate) results: &'a [WitType],
     pub(crate) limits: &'a Limits,
 }
 
@@ -52,7 +58,8 @@ pub(crate) async fn invoke<T: Limited>(
 ) -> Ended<T> {
     let mut store = Store::new(invocation.pre.engine(), data);
     store.limiter(|data| data.limiter());
-    store.set_hostcall_fuel(MOST_DATA);
+    let has_flags = invocation.results.iter().any(value::has_flags);
+    store.set_hostcall_fuel(if has_flags { MOST_DATA_WITH_FLAGS } else { MOST_DATA });
     store.set_max_component_handles(MOST_HANDLES);
     if let Err(error) = store
         .set_fuel(invocation.limits.fuel)
@@ -96,7 +103,7 @@ async fn run<T: Limited>(store: &mut Store<T>, invocation: &Invocation<'_, T>) -
     let function = instance
         .get_func(&mut *store, invocation.export)
         .ok_or_else(|| wasmtime::Error::msg("the export is not a function"))?;
-    let mut results = vec![Val::Bool(false); invocation.result_count];
+    let mut results = vec![Val::Bool(false); invocation.results.len()];
     function.call_async(&mut *store, invocation.arguments, &mut results).await?;
     Ok(results)
 }

@@ -17,6 +17,7 @@ mod exports;
 mod imports;
 mod invoke;
 mod limits;
+mod results;
 mod runtime;
 mod spec;
 mod value;

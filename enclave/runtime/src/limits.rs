@@ -4,7 +4,7 @@ use enclave_wasm_platform::OutOfGuestMemory;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
-/// Limits of every call of an app. A measured leaf of its configuration.
+/// Limits of every call of an app, and of what all of them keep. A measured leaf of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -20,6 +20,14 @@ pub struct Limits {
     pub timeout_ms: u64,
     /// Calls at a time; one more is refused.
     pub concurrency: u32,
+    /// Bytes that all calls together may keep in the store.
+    #[serde(default = "default_store_bytes")]
+    pub store_bytes: u64,
+}
+
+/// Of an app that asks for nothing else.
+fn default_store_bytes() -> u64 {
+    1 << 30
 }
 
 impl Default for Limits {
@@ -31,6 +39,7 @@ impl Default for Limits {
             instances: 1000,
             timeout_ms: 10_000,
             concurrency: 64,
+            store_bytes: default_store_bytes(),
         }
     }
 }
@@ -46,6 +55,7 @@ impl Limits {
             "instances": self.instances,
             "timeout_ms": self.timeout_ms,
             "concurrency": self.concurrency,
+            "store_bytes": self.store_bytes,
         })
     }
 }
@@ -173,6 +183,13 @@ mod tests {
     #[test]
     fn the_leaf_names_every_limit() {
         let json = Limits::default().to_json();
+        assert_eq!(serde_json::from_value::<Limits>(json).unwrap(), Limits::default());
+    }
+
+    #[test]
+    fn limits_that_were_sealed_without_a_quota_read_back_with_one() {
+        let mut json = Limits::default().to_json();
+        assert!(json.as_object_mut().unwrap().remove("store_bytes").is_some());
         assert_eq!(serde_json::from_value::<Limits>(json).unwrap(), Limits::default());
     }
 }

@@ -14,6 +14,7 @@ use crate::error::{LoadError, StartError};
 use crate::exports::Exports;
 use crate::imports;
 use crate::limits::Limits;
+use crate::results::ResultRoom;
 use crate::spec::AppSpec;
 
 /// One per enclave, shared by all workers.
@@ -21,6 +22,7 @@ pub struct Runtime {
     machine: Machine,
     linker: Linker<CallState>,
     egress: EgressTls,
+    results: ResultRoom,
 }
 
 impl Runtime {
@@ -34,7 +36,7 @@ impl Runtime {
         let machine = Machine::new(sizes, u64::from_ne_bytes(canary))?;
         let mut linker = Linker::new(machine.engine());
         enclave_wasi::add_to_linker(&mut linker).map_err(|error| StartError::Linker(error.to_string()))?;
-        Ok(Self { machine, linker, egress })
+        Ok(Self { machine, linker, egress, results: ResultRoom::default() })
     }
 
     /// Makes an app of an artifact: checks what it says about itself, takes its code in, resolves its imports,
@@ -61,6 +63,7 @@ impl Runtime {
             env: environment(&spec),
             args: Arc::from([spec.name.clone()]),
             running: AtomicU32::new(0),
+            results: self.results.clone(),
             spec,
         }))
     }
@@ -81,6 +84,7 @@ fn usable(limits: &Limits) -> Result<(), LoadError> {
     let zero = [
         (limits.fuel, "max_fuel must be at least 1"),
         (limits.memory_bytes, "max_memory_bytes must be at least 1"),
+        (limits.store_bytes, "max_store_bytes must be at least 1"),
         (limits.timeout_ms, "timeout_ms must be at least 1"),
         (u64::from(limits.instances), "instances must be at least 1"),
         (u64::from(limits.concurrency), "concurrency must be at least 1"),

@@ -10,7 +10,8 @@ use boundary_wire::client::{NamedType, Params, WitType};
 use serde_json::{Value, json};
 use wasmtime::component::Val;
 
-pub(crate) use wit::{of_type, text};
+pub(crate) use encode::TooLarge;
+pub(crate) use wit::{has_flags, of_type, text};
 
 /// Values of one call's parameters, list elements included: what bounds the memory they take.
 pub const MAX_VALUES: usize = 1 << 20;
@@ -73,9 +74,22 @@ fn count(n: usize) -> String {
     if n == 1 { "1 parameter".to_owned() } else { format!("{n} parameters") }
 }
 
-/// A result, as the outer form `{"type":T,"value":V}`.
-pub(crate) fn result(value: &Val, ty: &WitType) -> Value {
-    json!({ "type": wit::kind(ty), "value": encode::encode(value, ty) })
+/// Bytes that the JSON of one call's results may take, in memory or as text.
+pub(crate) const MAX_RESULTS: usize = 64 << 20;
+
+/// The results of a call, each as the outer form `{"type":T,"value":V}`, and what their JSON takes of
+/// [`MAX_RESULTS`].
+///
+/// # Errors
+/// [`TooLarge`] when that is not enough.
+pub(crate) fn results(values: Vec<Val>, types: &[WitType]) -> Result<(Vec<Value>, usize), TooLarge> {
+    let mut budget = encode::Budget::new(MAX_RESULTS);
+    let result = |(value, ty)| {
+        let value = encode::encode(value, ty, &mut budget)?;
+        Ok(json!({ "type": wit::kind(ty), "value": value }))
+    };
+    let results = values.into_iter().zip(types).map(result).collect::<Result<_, _>>()?;
+    Ok((results, budget.taken(MAX_RESULTS)))
 }
 
 /// Where in the arguments a value stands.

@@ -301,13 +301,15 @@ impl Group {
                 after.bytes += u64::from(put.slot.bytes);
             }
         }
+        let bounds = [
+            ("records", before.records, after.records, quota.records),
+            ("bytes", before.bytes, after.bytes, quota.bytes),
+        ];
         // A namespace that is over its quota may still shrink.
-        let full = |after: u64, before: u64, most: u64| after > most && after > before;
-        if full(after.records, before.records, quota.records) || full(after.bytes, before.bytes, quota.bytes)
-        {
-            return Err(StoreError::Full);
+        match bounds.into_iter().find(|(_, before, after, most)| after > most && after > before) {
+            Some((what, _, after, most)) => Err(StoreError::Quota { what, after, most }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -99,9 +99,19 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
-    /// The namespace's quota or the host's disk is full. Nothing was changed.
+    /// The host's disk is full. Nothing was changed.
     #[error("no room is left")]
     Full,
+    /// The namespace would take more than its quota. Nothing was changed.
+    #[error("the quota is used up: {after} {what}, and at most {most} may be kept")]
+    Quota {
+        /// What there would be too much of.
+        what: &'static str,
+        /// How much there would be.
+        after: u64,
+        /// The quota.
+        most: u64,
+    },
     /// The record is as it was written, but not under this key.
     #[error("the key given for this namespace is not the one its records were written with")]
     WrongKey,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use boundary_wire::client::{AppInfo, AppState};
+use boundary_wire::client::{AppInfo, AppState, Storage};
 use enclave_runtime::App;
 
 use crate::gate::Gate;
@@ -64,7 +64,15 @@ impl Entry {
     /// As lists show it now.
     pub fn listed(&self) -> AppInfo {
         let state = matches!(self.state, State::Locked).then_some(AppState::Locked);
-        AppInfo { state, ..self.info.clone() }
+        AppInfo { state, storage: self.storage(), ..self.info.clone() }
+    }
+
+    /// What it keeps in the store and may keep, if it can answer.
+    pub fn storage(&self) -> Option<Storage> {
+        match &self.state {
+            State::Ready(app, _) => Some(app.storage()),
+            State::Locked | State::Damaged(_) => None,
+        }
     }
 
     /// The app and its gate, if it can answer.

@@ -39,11 +39,26 @@ impl Refusal {
     /// As a status of HTTP.
     pub fn status(&self) -> StatusCode {
         match self.code() {
-            "bad-path" | "bad-request" | "bad-host" | "bad-option" | "bad-app-name" | "bad-hostname"
-            | "bad-route-prefix" | "bad-key" | "bad-params" | "bad-limits" | "bad-egress" | "bad-env"
-            | "not-an-artifact" | "not-compiled" | "bad-certificate" | "code-hash-differs" => {
-                StatusCode::BAD_REQUEST
-            }
+            "bad-path"
+            | "bad-request"
+            | "bad-host"
+            | "bad-option"
+            | "bad-app-name"
+            | "bad-hostname"
+            | "bad-route-prefix"
+            | "bad-key"
+            | "bad-params"
+            | "bad-limits"
+            | "bad-egress"
+            | "bad-env"
+            | "not-an-artifact"
+            | "not-compiled"
+            | "bad-certificate"
+            | "code-hash-differs"
+            | "not-a-component"
+            | "artifact-damaged"
+            | "artifact-incompatible"
+            | "unsupported-imports" => StatusCode::BAD_REQUEST,
             "no-operators" | "tokens-not-supported" | "not-granted" | "not-here" => StatusCode::FORBIDDEN,
             "not-found" | "unknown-app" | "unknown-function" | "unknown-leaf" => StatusCode::NOT_FOUND,
             "method-not-allowed" => StatusCode::METHOD_NOT_ALLOWED,
@@ -53,13 +68,13 @@ impl Refusal {
             "frame-too-large" | "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
             "unsupported-media-type" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "misdirected" | "attestation-stale" => StatusCode::MISDIRECTED_REQUEST,
-            "bad-artifact" | "trap" | "fuel-exhausted" | "memory-limit" | "exit" | "instantiation" => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            "bad-artifact" | "trap" | "fuel-exhausted" | "memory-limit" | "exit" | "instantiation"
+            | "result-too-large" => StatusCode::UNPROCESSABLE_ENTITY,
+            "quota-exceeded" => StatusCode::INSUFFICIENT_STORAGE,
             "app-locked" => StatusCode::LOCKED,
             "not-available" => StatusCode::NOT_IMPLEMENTED,
             "overloaded" | "stopping" | "app-busy" | "app-changing" | "app-damaged" | "storage-full"
-            | "no-quote" => StatusCode::SERVICE_UNAVAILABLE,
+            | "no-quote" | "no-room" => StatusCode::SERVICE_UNAVAILABLE,
             "deadline" => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -34,6 +34,7 @@ wasmtime::component::bindgen!({
         "wasi:filesystem/types.[method]descriptor.unlink-file-at": async | trappable,
         "wasi:filesystem/types.[method]descriptor.write": async | trappable,
         "wasi:filesystem/types.[method]directory-entry-stream.read-directory-entry": async | trappable,
+        "wasi:cli/environment.get-environment": async | trappable,
         "wasi:random/random.get-random-bytes": async | trappable,
         "wasi:random/insecure.get-insecure-random-bytes": async | trappable,
         "privasys:enclave-os/https.fetch": async | trappable,

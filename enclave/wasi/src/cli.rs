@@ -19,8 +19,12 @@ use crate::bindings::wasi::cli::{
 
 /// A line is cut here.
 const MAX_LINE: usize = 4096;
-/// What one call may print on one stream.
+/// What one call may print on one stream, [`LINE_COST`] for each line included.
 const MAX_OUTPUT: usize = 1 << 20;
+/// What a line counts beside its bytes: it costs more than they do on its way to the log.
+const LINE_COST: usize = 64;
+/// A copy of the environment in units of work ([`Turn`](crate::turn::Turn)).
+const ENVIRONMENT_UNITS: u32 = 8;
 /// What a guest may write at once.
 const PERMIT: usize = 16 << 10;
 
@@ -62,7 +66,8 @@ pub(crate) struct Lines {
 struct Pending {
     line: Vec<u8>,
     printed: usize,
-    dropped: bool,
+    /// Bytes that were not printed.
+    dropped: u64,
 }
 
 impl Lines {
@@ -76,39 +81,50 @@ impl Lines {
 
     fn push(&self, bytes: &[u8]) {
         let mut pending = self.pending();
-        let room = MAX_OUTPUT.saturating_sub(pending.printed);
-        let taken = bytes.get(..room).unwrap_or(bytes);
-        pending.printed += taken.len();
-        let mut rest = taken;
+        let mut rest = bytes;
         while !rest.is_empty() {
             let end = rest.iter().position(|byte| *byte == b'\n');
-            let (part, after) = match end {
-                Some(end) => (rest.get(..end), rest.get(end + 1..)),
-                None => (Some(rest), None),
-            };
-            for piece in part.unwrap_or_default().chunks(MAX_LINE) {
-                if pending.line.len() + piece.len() > MAX_LINE {
-                    self.print(&mut pending.line);
-                }
-                pending.line.extend_from_slice(piece);
+            let length = end.unwrap_or(rest.len()).min(MAX_LINE - pending.line.len());
+            let (part, after) = rest.split_at(length);
+            // The end of a line that is cut here begins the next piece.
+            let ends = end == Some(length) || length + pending.line.len() == MAX_LINE;
+            let cost = length + if ends { LINE_COST } else { 0 };
+            if pending.printed + cost > MAX_OUTPUT {
+                // Nothing after it is printed either, however short.
+                pending.printed = MAX_OUTPUT;
+                pending.dropped = pending.dropped.saturating_add(rest.len() as u64);
+                return;
             }
-            if end.is_some() {
+            pending.printed += cost;
+            pending.line.extend_from_slice(part);
+            if ends {
                 self.print(&mut pending.line);
             }
-            rest = after.unwrap_or_default();
-        }
-        if taken.len() < bytes.len() && !pending.dropped {
-            pending.dropped = true;
-            self.print(&mut pending.line);
-            self.sink.line(self.stream, "[this call printed more than 1 MiB: the rest is dropped]");
+            rest = if end == Some(length) { after.get(1..).unwrap_or_default() } else { after };
         }
     }
 
-    /// Prints what is left of an unfinished line.
+    /// Prints a line of the enclave's own about the call, which counts as one of the call's.
+    pub(crate) fn say(&self, line: &str) {
+        let mut pending = self.pending();
+        if pending.printed + line.len() + LINE_COST > MAX_OUTPUT {
+            pending.dropped = pending.dropped.saturating_add(line.len() as u64);
+            return;
+        }
+        pending.printed += line.len() + LINE_COST;
+        self.sink.line(self.stream, line);
+    }
+
+    /// Prints what is left of an unfinished line, and how much was not printed. To be called at the end.
     pub(crate) fn finish(&self) {
         let mut pending = self.pending();
         if !pending.line.is_empty() {
             self.print(&mut pending.line);
+        }
+        let dropped = std::mem::take(&mut pending.dropped);
+        if dropped > 0 {
+            let line = format!("[this call printed more than is kept: {dropped} bytes were dropped]");
+            self.sink.line(self.stream, &line);
         }
     }
 
@@ -162,7 +178,8 @@ impl InputStream for Ended {
 }
 
 impl environment::Host for WasiCtx {
-    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+    async fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        self.turn.spend(ENVIRONMENT_UNITS).await;
         Ok(self.env.to_vec())
     }
 
@@ -285,8 +302,33 @@ mod tests {
         let part = vec![b'y'; PERMIT];
         let parts: Vec<&[u8]> = (0..100).map(|_| part.as_slice()).collect();
         let lines = printed(&parts);
-        let text: usize = lines.iter().filter(|line| line.starts_with('y')).map(String::len).sum();
-        assert_eq!(text, MAX_OUTPUT);
-        assert_eq!(lines.iter().filter(|line| line.starts_with('[')).count(), 1);
+        let (text, told): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.starts_with('y'));
+        let bytes: usize = text.iter().map(|line| line.len()).sum();
+        assert!((MAX_OUTPUT - 20 * MAX_LINE..MAX_OUTPUT).contains(&bytes), "{bytes}");
+        let dropped = 100 * PERMIT - bytes;
+        assert_eq!(told, [&format!("[this call printed more than is kept: {dropped} bytes were dropped]")]);
+    }
+
+    #[test]
+    fn a_million_tiny_lines_cost_what_they_are_and_not_their_letters() {
+        let tiny = vec![b'\n'; PERMIT];
+        let parts: Vec<&[u8]> = (0..64).map(|_| tiny.as_slice()).collect();
+        let lines = printed(&parts);
+        assert_eq!(lines.iter().filter(|line| line.is_empty()).count(), MAX_OUTPUT / LINE_COST);
+        let dropped = 64 * PERMIT - MAX_OUTPUT / LINE_COST;
+        assert!(lines.last().unwrap().contains(&format!("{dropped} bytes were dropped")), "{lines:?}");
+    }
+
+    #[test]
+    fn lines_about_the_call_are_lines_of_the_call() {
+        let kept = Arc::new(Kept::default());
+        let lines = Lines::new(StandardStream::Out, kept.clone());
+        for _ in 0..MAX_OUTPUT {
+            lines.say("a request");
+        }
+        lines.finish();
+        let printed = kept.0.lock().unwrap();
+        assert_eq!(printed.len(), MAX_OUTPUT / (LINE_COST + 9) + 1);
+        assert!(printed.last().unwrap().contains("dropped"));
     }
 }

@@ -10,11 +10,14 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use crate::https::Room;
+
 /// The enclave's TLS towards the world: TLS 1.3, Mozilla's roots or the measured policy's own, and nothing
 /// kept from one connection to the next. One per enclave.
 #[derive(Clone)]
 pub struct EgressTls {
     config: Arc<ClientConfig>,
+    bodies: Room,
 }
 
 /// Why egress could not be set up.
@@ -59,7 +62,12 @@ impl EgressTls {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(EgressTls { config: Arc::new(config) })
+        Ok(EgressTls { config: Arc::new(config), bodies: Room::default() })
+    }
+
+    /// The room for bodies of all applications.
+    pub(crate) fn bodies(&self) -> &Room {
+        &self.bodies
     }
 
     pub(crate) fn config(&self) -> &Arc<ClientConfig> {

@@ -3,6 +3,8 @@
 //! The host resolves names and carries ciphertext; it can delay, cut or misroute, and then the certificate
 //! does not match. Redirects are returned, not followed; nothing is kept from one request to the next.
 
+mod room;
+
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -14,13 +16,16 @@ use futures_rustls::TlsConnector;
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Uri};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use hyper::client::conn::http1;
 use rustls_pki_types::ServerName;
 use wasmtime_wasi_io::bytes::Bytes;
 
+use crate::WasiCtx;
 use crate::bindings::privasys::enclave_os::https as wit;
 use crate::egress::EgressPolicy;
-use crate::{StandardStream, WasiCtx};
+use room::Place;
+pub(crate) use room::Room;
 
 const MAX_URL: usize = 8 << 10;
 const MAX_HEADERS: usize = 100;
@@ -29,6 +34,8 @@ const MAX_REQUEST_BODY: usize = 8 << 20;
 const MAX_RESPONSE_BODY: usize = 8 << 20;
 /// What the response's head may take, and what is read ahead of the body.
 const READ_BUFFER: usize = 64 << 10;
+/// A request in units of work ([`Turn`](crate::turn::Turn)), what it waits for aside.
+const FETCH_UNITS: u32 = 16;
 /// Until TLS stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For everything.
@@ -57,6 +64,7 @@ impl wit::Host for WasiCtx {
             Ok(target) => target,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        self.turn.spend(FETCH_UNITS).await;
         let line = format!("{} {}:{}", method(request.method), target.host, target.port);
         let result = fetch(&self.host, &self.egress, target, request).await;
         let outcome = match &result {
@@ -64,7 +72,7 @@ impl wit::Host for WasiCtx {
             Err(error) => error.code.to_owned(),
         };
         // Method and status come from inside TLS: they go where the application's own lines may go.
-        self.log.line(StandardStream::Out, &format!("https egress: {line} -> {outcome}"));
+        self.stdout.say(&format!("https egress: {line} -> {outcome}"));
         Ok(result.map_err(|error| error.to_string()))
     }
 }
@@ -75,7 +83,9 @@ async fn fetch(
     target: Target,
     request: wit::Request,
 ) -> Result<wit::Response, FetchError> {
+    let mut place = egress.tls().bodies().place();
     let message = message(&target, request)?;
+    place.grow(message.body().size_hint().exact().map_or(0, |bytes| bytes as usize)).map_err(no_room)?;
     within(host, TOTAL_TIMEOUT, "the whole exchange", async {
         let stream = within(host, CONNECT_TIMEOUT, "connecting", async {
             let connection = host.dial(&target.host, target.port).await.map_err(|cause| {
@@ -87,9 +97,13 @@ async fn fetch(
             })
         })
         .await?;
-        exchange(stream, message, |driver| host.spawn(driver)).await
+        exchange(stream, message, &mut place, |driver| host.spawn(driver)).await
     })
     .await
+}
+
+fn no_room(_: room::Full) -> FetchError {
+    error("overloaded", "the enclave holds as many bodies of HTTPS requests as it can: try again later")
 }
 
 /// Waits for `what` for at most `limit`.
@@ -111,6 +125,7 @@ async fn within<T>(
 async fn exchange<S, T>(
     stream: S,
     message: http::Request<Full<Bytes>>,
+    place: &mut Place,
     spawn: impl FnOnce(future::Boxed<()>) -> T,
 ) -> Result<wit::Response, FetchError>
 where
@@ -136,6 +151,7 @@ where
                 let limit = MAX_RESPONSE_BODY >> 20;
                 return Err(error("response-too-large", format!("the body is larger than {limit} MiB")));
             }
+            place.grow(data.len()).map_err(no_room)?;
             bytes.extend_from_slice(&data);
         }
     }

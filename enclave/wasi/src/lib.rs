@@ -18,6 +18,7 @@ mod https;
 mod io;
 mod random;
 pub mod sockets;
+mod turn;
 
 use std::sync::Arc;
 
@@ -59,9 +60,9 @@ pub struct WasiCtx {
     env: Arc<[(String, String)]>,
     args: Arc<[String]>,
     egress: Arc<EgressPolicy>,
-    log: Arc<dyn LogSink>,
     stdout: cli::Lines,
     stderr: cli::Lines,
+    turn: turn::Turn,
 }
 
 impl WasiCtx {
@@ -69,16 +70,17 @@ impl WasiCtx {
     pub fn new(params: WasiParams) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
+        let files = params.filesystem.for_call(&params.host, params.backend);
         WasiCtx {
             table,
-            files: params.filesystem.for_call(&params.host, params.backend),
+            turn: files.turn().clone(),
+            files,
             host: params.host,
             env: params.env,
             args: params.args,
             egress: params.egress,
             stdout: cli::Lines::new(StandardStream::Out, params.log.clone()),
-            stderr: cli::Lines::new(StandardStream::Err, params.log.clone()),
-            log: params.log,
+            stderr: cli::Lines::new(StandardStream::Err, params.log),
         }
     }
 

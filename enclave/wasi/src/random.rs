@@ -1,6 +1,5 @@
 //! `wasi:random@0.2`: every number comes from the CPU's generator, the "insecure" ones too.
 
-use futures_lite::future;
 use wasmtime::{Result, format_err};
 
 use crate::WasiCtx;
@@ -8,8 +7,10 @@ use crate::bindings::wasi::random::{insecure, insecure_seed, random};
 
 /// What one call may ask for. It is made in enclave memory outside the guest's limit.
 const MAX_BYTES: u64 = 4 << 20;
-/// Drawn between two chances for other tasks of the worker.
-const SLICE: usize = 64 << 10;
+/// Drawn at a time.
+const SLICE: usize = 4 << 10;
+/// What that is in units of work: the CPU's generator is slow.
+const SLICE_UNITS: u32 = 2;
 
 impl WasiCtx {
     async fn random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
@@ -19,10 +20,9 @@ impl WasiCtx {
             ));
         }
         let mut bytes = vec![0; usize::try_from(len)?];
-        for (index, slice) in bytes.chunks_mut(SLICE).enumerate() {
-            if index > 0 {
-                future::yield_now().await;
-            }
+        self.turn.spend(1).await;
+        for slice in bytes.chunks_mut(SLICE) {
+            self.turn.spend(SLICE_UNITS).await;
             self.host.platform().random(slice)?;
         }
         Ok(bytes)

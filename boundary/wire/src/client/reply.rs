@@ -89,6 +89,30 @@ pub struct AppInfo {
     /// Present only while the application cannot answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<AppState>,
+    /// What it keeps in the store; in lists, of an application that can answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+}
+
+/// What an application keeps in the store, and may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Bytes kept: contents of files, and what describes them.
+    pub bytes: u64,
+    /// `max_store_bytes` of its load.
+    pub max_bytes: u64,
+    /// Records kept.
+    pub records: u64,
+    /// Most records of any application.
+    pub max_records: u64,
+}
+
+impl Storage {
+    /// Whether more than nine tenths of what it may keep are used.
+    pub fn is_short(&self) -> bool {
+        let short = |used: u64, most: u64| used > most - most / 10;
+        short(self.bytes, self.max_bytes) || short(self.records, self.max_records)
+    }
 }
 
 /// Why a loaded application does not answer.

@@ -68,6 +68,8 @@ pub struct Load {
     pub max_fuel: Option<u64>,
     /// Linear memory of one call.
     pub max_memory_bytes: Option<u64>,
+    /// Bytes that all its calls together may keep in the store.
+    pub max_store_bytes: Option<u64>,
     /// Wall-clock time of one call.
     pub timeout_ms: Option<u64>,
     /// Environment variables, measured with their values.
@@ -270,6 +272,7 @@ impl Serialize for Load {
         entry(&mut map, "route_prefix", self.route_prefix.as_ref())?;
         entry(&mut map, "max_fuel", self.max_fuel.as_ref())?;
         entry(&mut map, "max_memory_bytes", self.max_memory_bytes.as_ref())?;
+        entry(&mut map, "max_store_bytes", self.max_store_bytes.as_ref())?;
         entry(&mut map, "timeout_ms", self.timeout_ms.as_ref())?;
         entry(&mut map, "env", Some(&self.env).filter(|env| !env.is_empty()))?;
         entry(&mut map, "secrets", Some(&self.secrets).filter(|secrets| !secrets.is_empty()))?;
@@ -317,6 +320,7 @@ pub(super) struct RawLoad {
     route_prefix: Option<String>,
     max_fuel: Option<u64>,
     max_memory_bytes: Option<u64>,
+    max_store_bytes: Option<u64>,
     timeout_ms: Option<u64>,
     #[serde(default, deserialize_with = "strict::map")]
     env: BTreeMap<String, String>,
@@ -348,6 +352,7 @@ impl RawLoad {
             route_prefix: self.route_prefix,
             max_fuel: self.max_fuel,
             max_memory_bytes: self.max_memory_bytes,
+            max_store_bytes: self.max_store_bytes,
             timeout_ms: self.timeout_ms,
             env: self.env,
             secrets: self.secrets,

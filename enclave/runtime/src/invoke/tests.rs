@@ -74,13 +74,14 @@ impl Guest {
             pre: &self.pre,
             export: &export.index,
             arguments: &arguments,
-            result_count: export.result_count,
+            results: &export.results,
             limits: &self.limits,
         };
         match invoke(invocation, Bare(Limiter::new(&self.limits)), deadline).await {
-            Ended::Returned(results, _) => {
-                Ok(results.iter().zip(&export.results).map(|(v, ty)| value::result(v, ty)).collect())
-            }
+            Ended::Returned(results, _) => match value::results(results, &export.results) {
+                Ok((results, _)) => Ok(results),
+                Err(value::TooLarge) => Err(CallError::TooMuchData),
+            },
             Ended::Failed(error, state) => Err(classify(&error, &state.0, &self.limits)),
             Ended::Deadline => Err(CallError::Deadline { limit_ms: self.limits.timeout_ms }),
         }
@@ -266,6 +267,60 @@ fn a_result_larger_than_the_enclave_takes_is_refused() {
                 (canon lift (core func $i "much") (memory $mem))))"#,
     );
     assert_eq!(guest.call("much", json!([])), Err(CallError::TooMuchData));
+}
+
+/// Flags are short in the guest's memory and to the engine's counter, and long in the enclave's.
+#[test]
+fn flags_are_not_a_way_around_the_bound_of_results() {
+    let labels: String = (0..32).map(|n| format!("\"f{n}\" ")).collect();
+    let guest = |length: u32| {
+        Guest::new(&format!(
+            r#"(component
+                (type $flags' (flags {labels}))
+                (export $flags "names" (type $flags'))
+                (core module $m
+                    (memory (export "mem") 32)
+                    (func (export "many") (result i32)
+                        (memory.fill (i32.const 1024) (i32.const 255) (i32.const 1000000))
+                        (i32.store (i32.const 0) (i32.const 1024))
+                        (i32.store (i32.const 4) (i32.const {length}))
+                        (i32.const 0)))
+                (core instance $i (instantiate $m))
+                (alias core export $i "mem" (core memory $mem))
+                (func (export "many") (result (list $flags))
+                    (canon lift (core func $i "many") (memory $mem))))"#
+        ))
+    };
+    assert_eq!(guest(100).call("many", json!([])).unwrap()[0]["value"].as_array().unwrap().len(), 100);
+    // Few enough that their JSON would be taken.
+    assert_eq!(guest(30_000).call("many", json!([])), Err(CallError::TooMuchData));
+}
+
+#[test]
+fn a_result_may_be_nested_as_deep_as_types_may() {
+    let (mut types, mut outer) = (String::new(), "u8".to_owned());
+    for n in 0..90 {
+        types.push_str(&format!("(type $l{n} (list {outer}))"));
+        outer = format!("$l{n}");
+    }
+    // Every list has one item, which lies where the list's own address and length lie.
+    let guest = Guest::new(&format!(
+        r#"(component {types}
+            (core module $m
+                (memory (export "mem") 1)
+                (func (export "deep") (result i32)
+                    (i32.store (i32.const 0) (i32.const 0))
+                    (i32.store (i32.const 4) (i32.const 1))
+                    (i32.const 0)))
+            (core instance $i (instantiate $m))
+            (alias core export $i "mem" (core memory $mem))
+            (func (export "deep") (result {outer}) (canon lift (core func $i "deep") (memory $mem))))"#
+    ));
+    let results = guest.call("deep", json!([])).unwrap();
+    let text = results[0].to_string();
+    assert_eq!(text.matches('[').count(), 89, "{text}");
+    // Readers with the usual bound of 128 levels take it.
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), results[0]);
 }
 
 #[test]

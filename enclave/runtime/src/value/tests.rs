@@ -38,9 +38,15 @@ fn read(json: Value, ty: &WitType) -> Result<Val, String> {
         .map_err(|error| error.0)
 }
 
+/// The only result.
+fn out(value: Val, ty: &WitType) -> Value {
+    let (mut results, _) = results(vec![value], std::slice::from_ref(ty)).unwrap();
+    results.remove(0)
+}
+
 /// What a value of `ty` becomes on the way in and out again.
 fn through(json: Value, ty: &WitType) -> Value {
-    result(&read(json, ty).unwrap(), ty)
+    out(read(json, ty).unwrap(), ty)
 }
 
 #[test]
@@ -222,9 +228,66 @@ proptest! {
     #[test]
     fn what_is_read_survives_the_way_out_and_in(ty in any_type(), json in any_json()) {
         if let Ok(value) = read(json, &ty) {
-            let typed = result(&value, &ty);
-            let again = result(&read(typed.clone(), &ty).unwrap(), &ty);
+            let typed = out(value.clone(), &ty);
+            let again = out(read(typed.clone(), &ty).unwrap(), &ty);
             prop_assert_eq!(typed, again);
         }
     }
+}
+
+/// Bytes of a value's JSON, as memory and as text, and what was taken of the budget for them.
+fn costs(value: Val, ty: &WitType) -> (usize, usize, usize) {
+    fn memory(value: &Value) -> usize {
+        let inside = match value {
+            Value::String(text) => text.capacity(),
+            Value::Array(items) => items.iter().map(memory).sum(),
+            // A tree of nodes with room for eleven members, of which one alone may be taken.
+            Value::Object(members) => {
+                let nodes = members.len().div_ceil(11).max(1);
+                let node = 16 + 11 * (size_of::<String>() + size_of::<Value>());
+                nodes * node + members.iter().map(|(name, value)| name.len() + memory(value)).sum::<usize>()
+            }
+            _ => 0,
+        };
+        size_of::<Value>() + inside
+    }
+    let (results, taken) = results(vec![value], std::slice::from_ref(ty)).unwrap();
+    let value = &results[0]["value"];
+    (memory(value), value.to_string().len(), taken)
+}
+
+#[test]
+fn what_json_takes_is_taken_from_the_budget() {
+    let one_field = WitType::Record(vec![named("a", WitType::U8)]);
+    let flags = WitType::Flags(vec!["a".to_owned(), "b".to_owned()]);
+    let cases = [
+        (list(WitType::U8), json!([1, 2, 3, 4])),
+        (list(WitType::U64), json!(vec![u64::MAX.to_string(); 50])),
+        (WitType::String, json!("\u{1}\u{2}\"\\\n plain ü".repeat(100))),
+        (list(one_field), json!(vec![json!({"a": 1}); 100])),
+        (list(flags), json!(vec![json!(["a", "b"]); 100])),
+        (list(shape()), json!(vec![json!({"circle": 1.5e300}); 100])),
+        (list(option(option(WitType::Bool))), json!(vec![json!({"some": true}); 100])),
+        (list(result_of(Some(WitType::Char), None)), json!(vec![json!({"ok": "x"}); 100])),
+    ];
+    for (ty, json) in cases {
+        let (memory, text, taken) = costs(read(json, &ty).unwrap(), &ty);
+        assert!(taken >= text, "{}: {taken} taken for {text} bytes of text", text_of(&ty));
+        assert!(taken * 5 / 4 + 64 >= memory, "{}: {taken} taken for {memory} bytes", text_of(&ty));
+    }
+}
+
+#[test]
+fn results_are_bounded_by_what_their_json_takes() {
+    let many = |n| Val::List(vec![Val::Record(vec![("a".to_owned(), Val::U8(1))]); n]);
+    let ty = list(WitType::Record(vec![named("a", WitType::U8)]));
+    assert!(results(vec![many(10_000)], std::slice::from_ref(&ty)).is_ok());
+    assert_eq!(results(vec![many(150_000)], std::slice::from_ref(&ty)).unwrap_err(), TooLarge);
+    // Short, but six times as long once it is written.
+    let control = Val::String("\u{1}".repeat(MAX_RESULTS / 6));
+    assert_eq!(results(vec![control], &[WitType::String]).unwrap_err(), TooLarge);
+}
+
+fn text_of(ty: &WitType) -> String {
+    text(ty)
 }

@@ -47,6 +47,19 @@ pub(crate) fn of_type(ty: &Type) -> WitType {
     }
 }
 
+/// Whether a value of the type can hold flags.
+pub(crate) fn has_flags(ty: &WitType) -> bool {
+    match ty {
+        WitType::Flags(_) => true,
+        WitType::List(inner) | WitType::Option(inner) => has_flags(inner),
+        WitType::Record(fields) => fields.iter().any(|field| has_flags(&field.ty)),
+        WitType::Tuple(types) => types.iter().any(has_flags),
+        WitType::Variant(cases) => cases.iter().filter_map(|case| case.ty.as_ref()).any(has_flags),
+        WitType::Result { ok, err } => ok.iter().chain(err).any(|ty| has_flags(ty)),
+        _ => false,
+    }
+}
+
 /// The word in `{"type":…}`.
 pub(crate) fn kind(ty: &WitType) -> &'static str {
     match ty {

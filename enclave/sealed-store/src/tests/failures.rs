@@ -207,14 +207,15 @@ fn a_quota_bounds_growth_and_never_shrinking() {
         let a = app(&store, "app:a");
         store.set_quota("app:a", Some(Quota { records: 2, bytes: 10 }));
         put(&a, "k", "12345").await;
-        assert_eq!(a.commit(batch(&[("l", "123456")])).await, Err(StoreError::Full));
+        let over = |what, after, most| Err(StoreError::Quota { what, after, most });
+        assert_eq!(a.commit(batch(&[("l", "123456")])).await, over("bytes", 11, 10));
         put(&a, "l", "12345").await;
-        assert_eq!(a.commit(batch(&[("m", "")])).await, Err(StoreError::Full));
+        assert_eq!(a.commit(batch(&[("m", "")])).await, over("records", 3, 2));
         put(&a, "l", "1234").await;
         put(&app(&store, "app:bb"), "k", "others are not bounded by it").await;
         store.set_quota("app:a", Some(Quota { records: 1, bytes: 1 }));
         put(&a, "l", "123").await;
-        assert_eq!(a.commit(batch(&[("l", "1234")])).await, Err(StoreError::Full));
+        assert_eq!(a.commit(batch(&[("l", "1234")])).await, over("bytes", 9, 1));
         let mut fresh = batch(&[("n", "1")]);
         fresh.erase("app:a");
         assert_eq!(a.commit(fresh).await, Ok(()));

@@ -153,6 +153,7 @@ impl Control {
         for name in self.registry.names().clone() {
             let known = match self.registry.record(&*self.backend, &name).await {
                 Ok(record) => {
+                    self.bound(&record);
                     let state = self.state_of(&record).await;
                     Known { record: Some(record), state }
                 }

@@ -8,7 +8,7 @@ use enclave_access::names::{AppName, Hostname, RoutePrefix};
 use enclave_platform::RandomError;
 use enclave_ratls::Change;
 use enclave_runtime::App;
-use enclave_sealed_store::NamespaceKey;
+use enclave_sealed_store::{MAX_RECORDS, NamespaceKey, Quota};
 use graviola::hashing::{Hash, Sha256};
 use zeroize::Zeroizing;
 
@@ -64,9 +64,16 @@ impl Control {
             None => None,
         };
         self.registry.put(&record, &sealed_copy, old_record, !keep).await?;
+        self.bound(&record);
         let change = self.publish(next);
         closed.into_iter().for_each(Closed::retire);
         Ok((record.info(), change))
+    }
+
+    /// Holds the app to its share of the store from now on.
+    pub(super) fn bound(&self, record: &AppRecord) {
+        let quota = Quota { records: MAX_RECORDS, bytes: record.limits.store_bytes };
+        self.store.set_quota(&registry::namespace_of(&record.name), Some(quota));
     }
 
     /// The app's code, ready to be called.

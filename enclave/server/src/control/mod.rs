@@ -132,6 +132,7 @@ impl Control {
         let next = self.next(apps).await?;
         let closed = self.close_gate(&known, Data::Erased).await?;
         self.registry.remove(name, record.as_ref()).await?;
+        self.store.set_quota(&registry::namespace_of(name), None);
         let change = self.publish(next);
         closed.into_iter().for_each(Closed::retire);
         Ok(Some(change))
@@ -297,6 +298,7 @@ fn entries(apps: &BTreeMap<String, Known>) -> Result<BTreeMap<String, Entry>, Re
                     key_source: String::new(),
                     exports: Vec::new(),
                     state: None,
+                    storage: None,
                 },
                 route_prefix: String::new(),
                 configuration_root: [0; 32],

@@ -118,6 +118,7 @@ impl AppRecord {
                 fuel: load.max_fuel.unwrap_or(defaults.fuel),
                 memory_bytes: load.max_memory_bytes.unwrap_or(defaults.memory_bytes),
                 timeout_ms: load.timeout_ms.unwrap_or(defaults.timeout_ms),
+                store_bytes: load.max_store_bytes.unwrap_or(defaults.store_bytes),
                 ..defaults
             },
             env: load.env.clone(),
@@ -226,6 +227,7 @@ impl AppRecord {
             key_source: self.key.source().word().to_owned(),
             exports: self.exports.clone(),
             state: None,
+            storage: None,
         }
     }
 }

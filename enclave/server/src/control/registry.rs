@@ -178,6 +178,7 @@ pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
     let code = match error {
         StoreError::HostMisbehaved(_) => "host-misbehaved",
         StoreError::Full => "storage-full",
+        StoreError::Quota { .. } => "quota-exceeded",
         StoreError::TooLarge { .. } => "too-large",
         StoreError::Closed => "stopping",
         _ => "storage-failed",

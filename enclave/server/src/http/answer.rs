@@ -282,6 +282,8 @@ async fn ready(session: &Session) -> Response {
         members.insert("absent".into(), absent.iter().map(named).collect());
         members.insert("apps".into(), apps.len().into());
         members.insert("locked".into(), of(|state| matches!(state, catalog::State::Locked)));
+        let full = apps.iter().filter(|(_, entry)| entry.storage().is_some_and(|storage| storage.is_short()));
+        members.insert("short_of_storage".into(), full.map(|(name, _)| name.clone()).collect());
         members.insert("damaged".into(), of(|state| matches!(state, catalog::State::Damaged(_))));
     }
     let mut response = json_value(&document);

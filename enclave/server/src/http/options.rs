@@ -13,6 +13,7 @@ pub(super) fn set(load: &mut Load, name: &str, value: String) -> Result<(), Refu
         "version" => once(&mut load.version, name, value),
         "max_fuel" => number(&mut load.max_fuel, name, &value),
         "max_memory_bytes" => number(&mut load.max_memory_bytes, name, &value),
+        "max_store_bytes" => number(&mut load.max_store_bytes, name, &value),
         "timeout_ms" => number(&mut load.timeout_ms, name, &value),
         "data_policy" => word(&mut load.data_policy, name, value),
         "log_policy" => word(&mut load.log_policy, name, value),
@@ -33,7 +34,7 @@ pub(super) fn set(load: &mut Load, name: &str, value: String) -> Result<(), Refu
         "encryption_key" => once(&mut load.encryption_key, name, Secret::new(value)),
         _ => Err(bad(format!(
             "there is no option `{}`; options are hostname, route_prefix, version, max_fuel, max_memory_bytes, \
-             timeout_ms, data_policy, log_policy, access, egress, env, secret and encryption_key",
+             max_store_bytes, timeout_ms, data_policy, log_policy, access, egress, env, secret and encryption_key",
             name.chars().take(40).collect::<String>()
         ))),
     }

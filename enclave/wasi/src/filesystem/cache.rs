@@ -30,6 +30,8 @@ const CACHE_BYTES: usize = 6 << 20;
 const IDLE_BYTES: usize = 256 << 10;
 /// Files waiting to be erased: beyond this, whoever would add one helps to erase them first.
 const GARBAGE_FILES: usize = 64;
+/// An operation that begins anew so often lets others run.
+const ATTEMPTS: usize = 8;
 /// What a record costs beside its contents.
 const RECORD_OVERHEAD: usize = 128;
 
@@ -42,6 +44,13 @@ pub(crate) enum Stop {
     NoRoom,
     /// It leaves a file to erase, and too many are waiting already.
     TooMuchGarbage,
+    /// It cuts more than one operation may off this file.
+    TooMuchToCut {
+        /// The file.
+        id: FileId,
+        /// Its size afterwards.
+        to: u64,
+    },
     /// It cannot be done.
     Refused(ErrorCode),
 }
@@ -129,11 +138,20 @@ impl Cache {
         mut operation: impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<(R, Option<u64>), FsError> {
         let mut room = Room::Needed;
+        let mut attempts = 0_usize;
         loop {
-            match self.attempt_with(world, room, &mut operation) {
+            match self.attempt_with(world, &room, &mut operation) {
                 Ok(done) => return Ok(done),
                 Err(Stop::TooMuchGarbage) => self.reclaim_some(world).await?,
+                Err(Stop::TooMuchToCut { id, to }) => {
+                    self.part(world, |tx| super::chunks::cut_some(tx, id, to)).await?;
+                }
                 Err(stop) => self.provide(world, stop, &mut room).await?,
+            }
+            // What needs many records begins many times.
+            attempts += 1;
+            if attempts.is_multiple_of(ATTEMPTS) {
+                yield_now().await;
             }
         }
     }
@@ -144,13 +162,13 @@ impl Cache {
         world: &World,
         operation: &mut impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<(R, Option<u64>), Stop> {
-        self.attempt_with(world, Room::Needed, operation)
+        self.attempt_with(world, &Room::Needed, operation)
     }
 
     fn attempt_with<R>(
         &self,
         world: &World,
-        room: Room,
+        room: &Room,
         operation: &mut impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<(R, Option<u64>), Stop> {
         let mut state = self.state();
@@ -175,23 +193,36 @@ impl Cache {
         match stop {
             Stop::Missing(key) => self.fetch(world, key).await,
             Stop::Refused(code) => Err(FsError::Code(code)),
-            Stop::TooMuchGarbage => Ok(()),
-            Stop::NoRoom if *room == Room::ForMore => Err(FsError::Storage(StorageFailure::Full)),
-            Stop::NoRoom => match self.commit(world, self.last_change()).await {
-                // What cannot be stored until something is deleted must not keep it from being deleted.
-                Err(StorageFailure::Full) => {
-                    *room = Room::ForMore;
-                    Ok(())
+            Stop::TooMuchGarbage | Stop::TooMuchToCut { .. } => Ok(()),
+            Stop::NoRoom => {
+                if let Room::ForMore(full) = room {
+                    return Err(FsError::Storage(full.clone()));
                 }
-                result => Ok(result?),
-            },
+                match self.commit(world, self.last_change()).await {
+                    // What cannot be stored until something is deleted must not keep it from being deleted.
+                    Err(full) if full.is_full() => {
+                        *room = Room::ForMore(full);
+                        Ok(())
+                    }
+                    result => Ok(result?),
+                }
+            }
         }
     }
 
-    /// Erases a part of what nobody can reach any more, then lets others run.
+    /// Erases a part of what nobody can reach any more.
     async fn reclaim_some(self: &Arc<Self>, world: &World) -> Result<(), FsError> {
+        self.part(world, super::chunks::reclaim).await
+    }
+
+    /// Does a part of something large, then lets others run.
+    async fn part(
+        self: &Arc<Self>,
+        world: &World,
+        mut part: impl FnMut(&mut Transaction<'_>) -> Result<(), Stop>,
+    ) -> Result<(), FsError> {
         let mut room = Room::Needed;
-        while let Err(stop) = self.attempt_with(world, room, &mut super::chunks::reclaim) {
+        while let Err(stop) = self.attempt_with(world, &room, &mut part) {
             self.provide(world, stop, &mut room).await?;
         }
         yield_now().await;
@@ -517,12 +548,11 @@ impl Drop for Reclaiming {
 }
 
 /// What an operation needs to be applied while too much is not durable yet.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Room {
     /// A commit.
     Needed,
-    /// Commits fail because the store is full: only what makes room for more is applied.
-    ForMore,
+    /// Commits fail because there is no room, as is said here: only what makes room for more is applied.
+    ForMore(StorageFailure),
 }
 
 /// One operation's view of the records.
@@ -566,6 +596,7 @@ impl<'a> Transaction<'a> {
 
     /// The record of `key`, `None` if there is none.
     pub(crate) fn get(&mut self, key: Key) -> Result<Option<&Record>, Stop> {
+        self.find_absent(key);
         if let Some(record) = self.writes.get(&key) {
             return Ok(record.as_ref());
         }
@@ -577,6 +608,19 @@ impl<'a> Transaction<'a> {
             }
             None => Err(Stop::Missing(key)),
         }
+    }
+
+    /// Keeps in mind that there is no record of `key`, if the store knows that without asking the host.
+    fn find_absent(&mut self, key: Key) {
+        if self.writes.contains_key(&key)
+            || self.state.slots.contains_key(&key)
+            || self.world.storage.exists(&key.to_bytes())
+        {
+            return;
+        }
+        let slot = Slot { record: None, dirty: None, used: 0 };
+        self.state.bytes += slot.weight();
+        self.state.slots.insert(key, slot);
     }
 
     pub(crate) fn put(&mut self, key: Key, record: Record) {
@@ -655,13 +699,15 @@ impl<'a> Transaction<'a> {
         !self.writes.is_empty() || !self.patches.is_empty()
     }
 
-    fn lacks_room(&self, room: Room) -> bool {
+    fn lacks_room(&self, room: &Room) -> bool {
         let makes_room = || {
             !self.garbage.is_empty()
                 || self.writes.values().any(Option::is_none)
                 || self.patches.iter().any(|patch| matches!(patch, Patch::Cut { .. }))
         };
-        self.has_changes() && self.state.dirty_bytes > DIRTY_BYTES && !(room == Room::ForMore && makes_room())
+        self.has_changes()
+            && self.state.dirty_bytes > DIRTY_BYTES
+            && !(matches!(room, Room::ForMore(_)) && makes_room())
     }
 
     fn apply(self) -> Option<u64> {

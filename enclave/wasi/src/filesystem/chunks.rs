@@ -12,7 +12,7 @@ use super::record::{Body, CHUNK, FileId, Inode, Key, Record};
 pub(crate) const MAX_FILE: u64 = 1 << 30;
 /// One operation moves at most this.
 pub(crate) const MAX_TRANSFER: usize = 64 << 10;
-/// Chunks that one operation erases, or finds missing, of a file without a name.
+/// Chunks that one operation erases, or finds missing.
 const ERASED_CHUNKS: u64 = 1024;
 /// Files that are open and have no name any more.
 const MAX_ORPHANS: usize = 4096;
@@ -97,13 +97,16 @@ pub(crate) fn write(tx: &mut Transaction<'_>, id: FileId, at: At, bytes: &Bytes)
     Ok(end)
 }
 
-/// Cuts the file, or lets it grow by zeros.
+/// Cuts the file, or lets it grow by zeros. What is too much to cut at once is cut by [`cut_some`] first.
 pub(crate) fn resize(tx: &mut Transaction<'_>, id: FileId, to: u64) -> Result<(), Stop> {
     let (mut inode, size) = file(tx, id)?;
     if to > MAX_FILE {
         return Err(ErrorCode::FileTooLarge.into());
     }
     if to < size {
+        if size.div_ceil(CHUNK as u64) - to.div_ceil(CHUNK as u64) > ERASED_CHUNKS {
+            return Err(Stop::TooMuchToCut { id, to });
+        }
         drop_chunks(tx, id, to.div_ceil(CHUNK as u64), size);
         let (last, length) = index(to);
         if length > 0 {
@@ -117,6 +120,21 @@ pub(crate) fn resize(tx: &mut Transaction<'_>, id: FileId, to: u64) -> Result<()
     inode.changed = tx.now();
     inode.body = Body::File { size: to };
     tx.put_inode(id, inode);
+    Ok(())
+}
+
+/// Cuts a part of what is behind `to` off the end of a file.
+pub(crate) fn cut_some(tx: &mut Transaction<'_>, id: FileId, to: u64) -> Result<(), Stop> {
+    let (mut inode, size) = file(tx, id)?;
+    let chunks = size.div_ceil(CHUNK as u64);
+    let from = chunks.saturating_sub(ERASED_CHUNKS).max(to.div_ceil(CHUNK as u64));
+    if from < chunks {
+        drop_chunks(tx, id, from, size);
+        inode.modified = tx.now();
+        inode.changed = tx.now();
+        inode.body = Body::File { size: from * CHUNK as u64 };
+        tx.put_inode(id, inode);
+    }
     Ok(())
 }
 

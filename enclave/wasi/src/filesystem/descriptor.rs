@@ -18,6 +18,9 @@ use crate::bindings::wasi::clocks::wall_clock::Datetime;
 use crate::bindings::wasi::filesystem::{preopens, types};
 use types::{DescriptorFlags, DescriptorStat, DescriptorType, MetadataHashValue, NewTimestamp, OpenFlags};
 
+/// One `write` takes at most this much, and says so.
+const MAX_WRITE: usize = 1 << 20;
+
 type FsResult<T> = Result<T, FsError>;
 
 /// An open file or directory.
@@ -35,6 +38,7 @@ impl OpenSlot {
     /// Opens what `open` finds. What it counted as open is counted off when the result is dropped.
     async fn open(self, open: impl FnMut(&mut Transaction<'_>) -> Result<Entry, Stop>) -> FsResult<Opened> {
         let files = self.0.clone();
+        files.turn().spend(1).await;
         let (entry, changed) = files.call.cache.run(&files.call.world, open).await?;
         files.note(changed);
         let opened = match entry.kind {
@@ -287,8 +291,11 @@ impl types::HostDescriptor for WasiCtx {
         self.files.run(|tx| chunks::read(tx, id, offset, length)).await
     }
 
-    async fn write(&mut self, this: Resource<Descriptor>, buffer: Vec<u8>, offset: u64) -> FsResult<u64> {
+    async fn write(&mut self, this: Resource<Descriptor>, mut buffer: Vec<u8>, offset: u64) -> FsResult<u64> {
         let id = self.descriptor(&this)?.writable()?.id;
+        // It is kept while the store is waited for, outside the guest's own limit.
+        buffer.truncate(MAX_WRITE);
+        buffer.shrink_to_fit();
         let mut buffer = Bytes::from(buffer);
         let mut written = 0;
         while !buffer.is_empty() {

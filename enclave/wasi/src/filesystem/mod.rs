@@ -3,7 +3,7 @@
 //!
 //! What a user can rely on:
 //! - All calls of an application see one filesystem, at once. Every operation is atomic towards others
-//!   (a stream's write in parts of at most 64 KiB).
+//!   (a stream's write in parts of at most 64 KiB, a cut in parts of at most 32 MiB).
 //! - `sync` and `sync-data` return when everything written so far is durable. A call that succeeds has its
 //!   writes made durable before it is answered.
 //! - What a failed call wrote before it failed is kept, as with a process that dies; nobody was told that it
@@ -30,6 +30,7 @@ use enclave_worker::Handle;
 use wasmtime::component::ResourceTableError;
 
 use crate::bindings::wasi::filesystem::types::ErrorCode;
+use crate::turn::Turn;
 use cache::{Cache, Stop, Transaction, World};
 pub use descriptor::{Descriptor, DirectoryCursor};
 use record::{FileId, UnknownFormat};
@@ -107,7 +108,7 @@ impl FsError {
     fn into_code(self) -> wasmtime::Result<ErrorCode> {
         match self {
             FsError::Code(code) => Ok(code),
-            FsError::Storage(StorageFailure::Full) => Ok(ErrorCode::InsufficientSpace),
+            FsError::Storage(failure) if failure.is_full() => Ok(ErrorCode::InsufficientSpace),
             FsError::Storage(StorageFailure::Unavailable(_)) => Ok(ErrorCode::Io),
             FsError::Storage(failure) => Err(failure.into()),
             FsError::Format(error) => Err(error.into()),
@@ -126,6 +127,7 @@ pub(crate) struct CallFiles {
 struct Call {
     cache: Arc<Cache>,
     world: World,
+    turn: Turn,
     open: AtomicUsize,
     /// The last epoch in which this call changed something.
     changed: AtomicU64,
@@ -134,8 +136,8 @@ struct Call {
 impl CallFiles {
     fn new(cache: Arc<Cache>, world: World) -> Self {
         cache.call_starts();
-        let call = Call { cache, world, open: AtomicUsize::new(0), changed: AtomicU64::new(0) };
-        CallFiles { call: Arc::new(call) }
+        let (turn, open, changed) = (Turn::default(), AtomicUsize::new(0), AtomicU64::new(0));
+        CallFiles { call: Arc::new(Call { cache, world, turn, open, changed }) }
     }
 
     /// Runs an operation to its end.
@@ -143,23 +145,35 @@ impl CallFiles {
         &self,
         operation: impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<R, FsError> {
+        self.call.turn.spend(1).await;
         let (result, changed) = self.call.cache.run(&self.call.world, operation).await?;
         self.note(changed);
         self.call.reclaim();
         Ok(result)
     }
 
-    /// Runs an operation if it need not wait for the store. `None`: it must, use [`CallFiles::run`].
+    /// The turn of the call.
+    pub(crate) fn turn(&self) -> &Turn {
+        &self.call.turn
+    }
+
+    /// Runs an operation if it need not wait, for the store or for the call's next turn. `None`: it must, use
+    /// [`CallFiles::run`].
     fn try_run<R>(
         &self,
         mut operation: impl FnMut(&mut Transaction<'_>) -> Result<R, Stop>,
     ) -> Result<Option<R>, FsError> {
+        if !self.call.turn.try_spend(1) {
+            return Ok(None);
+        }
         match self.call.cache.attempt(&self.call.world, &mut operation) {
             Ok((result, changed)) => {
                 self.note(changed);
                 Ok(Some(result))
             }
-            Err(Stop::Missing(_) | Stop::NoRoom | Stop::TooMuchGarbage) => Ok(None),
+            Err(Stop::Missing(_) | Stop::NoRoom | Stop::TooMuchGarbage | Stop::TooMuchToCut { .. }) => {
+                Ok(None)
+            }
             Err(Stop::Refused(code)) => Err(FsError::Code(code)),
         }
     }

@@ -18,9 +18,15 @@ pub enum StorageFailure {
     /// The host did not give back what was stored.
     #[error("the host misbehaved: {0}")]
     HostMisbehaved(Arc<dyn Error + Send + Sync>),
-    /// There is no room left.
+    /// The host has no room left.
     #[error("the store is full")]
     Full,
+    /// The application has used up its share of the store.
+    #[error(
+        "the application's share of the store is used up ({0}): delete something, or load it with a higher \
+         max_store_bytes"
+    )]
+    Quota(Arc<dyn Error + Send + Sync>),
     /// The host could not, or the enclave is stopping.
     #[error("the store is not available: {0}")]
     Unavailable(Arc<dyn Error + Send + Sync>),
@@ -30,11 +36,17 @@ pub enum StorageFailure {
 }
 
 impl StorageFailure {
+    /// Whether deleting something would help.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, StorageFailure::Full | StorageFailure::Quota(_))
+    }
+
     /// The stable word a client sees.
     pub fn code(&self) -> &'static str {
         match self {
             StorageFailure::HostMisbehaved(_) => "host-misbehaved",
             StorageFailure::Full => "storage-full",
+            StorageFailure::Quota(_) => "quota-exceeded",
             StorageFailure::Unavailable(_) => "storage-unavailable",
             StorageFailure::Refused(_) => "storage-refused",
         }
@@ -46,6 +58,7 @@ impl From<StoreError> for StorageFailure {
         match error {
             StoreError::HostMisbehaved(_) => StorageFailure::HostMisbehaved(Arc::new(error)),
             StoreError::Full => StorageFailure::Full,
+            StoreError::Quota { .. } => StorageFailure::Quota(Arc::new(error)),
             StoreError::Failed(_) | StoreError::Closed => StorageFailure::Unavailable(Arc::new(error)),
             _ => StorageFailure::Refused(Arc::new(error)),
         }

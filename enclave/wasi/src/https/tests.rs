@@ -129,7 +129,9 @@ fn answered(answer: &[u8]) -> (Result<wit::Response, FetchError>, String) {
     let message = message(&target, wit::Request { body: Some(b"body".to_vec()), ..request("") }).unwrap();
     let driver: Arc<Mutex<Option<future::Boxed<()>>>> = Arc::default();
     let slot = driver.clone();
-    let mut exchange = Box::pin(exchange(server, message, move |task| *slot.lock().unwrap() = Some(task)));
+    let mut place = Room::default().place();
+    let mut exchange =
+        Box::pin(exchange(server, message, &mut place, move |task| *slot.lock().unwrap() = Some(task)));
     let result = future::block_on(future::poll_fn(|cx| {
         if let Poll::Ready(result) = exchange.as_mut().poll(cx) {
             return Poll::Ready(result);

@@ -136,6 +136,53 @@ fn erasing_sparse_files_costs_what_they_hold_and_not_what_they_measure() {
 }
 
 #[test]
+fn cutting_a_large_file_lets_others_run() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        let how = tree::Open { create: true, write: true, ..Default::default() };
+        let file = call.open_file("f", how).await.unwrap();
+        call.write_at(file.id, At::Offset(0), &pattern(100, 1)).await.unwrap();
+        call.write_at(file.id, At::Offset(MAX_FILE - 1), b"!").await.unwrap();
+        let mut cut = Box::pin(call.run(|tx| chunks::resize(tx, file.id, 10)));
+        let mut turns = 0;
+        while poll_once(&mut cut).await.is_none() {
+            turns += 1;
+        }
+        assert!(turns >= 31, "it let others run {turns} times");
+        assert_eq!(call.read_id(file.id).await.unwrap(), pattern(100, 1)[..10]);
+
+        call.write_at(file.id, At::Offset(MAX_FILE - 1), b"!").await.unwrap();
+        let how = tree::Open { truncate: true, ..how };
+        let file = call.open_file("f", how).await.unwrap();
+        assert_eq!(call.read_id(file.id).await.unwrap(), b"");
+        call.sync().await.unwrap();
+        assert_eq!(fake.keys(b'c'), 0);
+    });
+}
+
+#[test]
+fn what_is_known_to_be_absent_is_not_asked_for() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        call.make_directory("d").await.unwrap();
+        for n in 0..3000 {
+            call.write_file(&format!("d/entry number {n}"), b"").await.unwrap();
+        }
+        for n in 0..3000 {
+            call.unlink(&format!("d/entry number {n}")).await.unwrap();
+        }
+        call.sync().await.unwrap();
+        let (records, fetches) = (fake.keys(b'd'), fake.fetches.load(Ordering::Relaxed));
+        let again = fake.restart();
+        again.remove_directory("d").await.unwrap();
+        let asked = fake.fetches.load(Ordering::Relaxed) - fetches;
+        assert!(asked <= records + 4, "{asked} fetched of {records} nodes of a directory that had many");
+    });
+}
+
+#[test]
 fn garbage_is_erased_a_bounded_part_at_a_time() {
     block_on(async {
         let fake = Fake::new();
