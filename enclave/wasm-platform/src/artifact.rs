@@ -195,8 +195,12 @@ impl<'a> Sections<'a> {
         if size != SECTION_HEADER || count == 0 || count > MOST_SECTIONS {
             return Err(bad);
         }
-        let table =
-            at.checked_add(count * SECTION_HEADER).and_then(|end| elf.get(at..end)).ok_or(bad.clone())?;
+        let end = at.checked_add(count * SECTION_HEADER).ok_or(bad.clone())?;
+        let table = elf.get(at..end).ok_or(bad.clone())?;
+        if end != elf.len() {
+            // What is left of a digest would otherwise pass for none.
+            return Err(damaged("bytes follow its section table that are no digest"));
+        }
         let entry = table.chunks_exact(SECTION_HEADER).nth(names).ok_or(bad.clone())?;
         let names = extent(entry).filter(|r| elf.get(r.clone()).is_some()).ok_or(bad)?;
         Ok(Self { elf, table, names })

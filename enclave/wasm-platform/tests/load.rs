@@ -177,6 +177,23 @@ fn any_flipped_byte_of_ours_is_found_by_the_digest() {
     }
 }
 
+/// Cut or changed, it must not pass for an artifact that never had one.
+#[test]
+fn a_damaged_digest_is_not_taken_for_none() {
+    let machine = machine();
+    let artifact = artifact();
+    for at in stock(&artifact).len()..artifact.len() {
+        let mut bytes = artifact.clone();
+        bytes[at] ^= 1;
+        assert!(matches!(load(&machine, &bytes).err(), Some(ArtifactError::Damaged { .. })), "byte {at}");
+        if at > stock(&artifact).len() {
+            let cut = load(&machine, &artifact[..at]).err();
+            assert!(matches!(cut, Some(ArtifactError::Damaged { .. })), "cut at {at}: {cut:?}");
+        }
+    }
+    assert_eq!(machine.usage().code, 0);
+}
+
 /// Without a digest the header, the section table, the names and what the artifact says of its compiler
 /// are what stands between a damaged file and the engine.
 #[test]

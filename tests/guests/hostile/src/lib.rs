@@ -181,7 +181,10 @@ impl Guest for Hostile {
             });
             match result {
                 Ok(()) => written += 1,
-                Err(error) => return (format!("{:?}", error.kind()), written),
+                Err(error) => {
+                    fs::remove_file(format!("{prefix}{written}")).expect("it was made");
+                    return (format!("{:?}", error.kind()), written);
+                }
             }
         }
     }
