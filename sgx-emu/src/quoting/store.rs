@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,6 +65,16 @@ pub enum PkiStoreError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Other users can exchange the files in the folder.
+    #[error(
+        "{path} {how}, so others can exchange the PKI in it: chmod 700 it as its owner, or name another folder"
+    )]
+    Shared {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner, or its permission bits.
+        how: String,
+    },
     /// The PKI cannot be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -77,6 +87,7 @@ impl DevelopmentPki {
     /// # Errors
     /// [`PkiStoreError`].
     pub fn open_or_create(dir: &Path, now: OffsetDateTime) -> Result<Self, PkiStoreError> {
+        only_ours(dir)?;
         let (facts, authorities) = match read_keys(dir)? {
             Some(found) => found,
             None => {
@@ -210,6 +221,20 @@ impl EntityFile {
         let serial = unhex(&self.serial)?;
         (holds(key.point()) && holds(&serial)).then_some(Entity { key, certificate, serial })
     }
+}
+
+/// The folder, if there is one, is this user's or root's, and nobody else writes into it.
+fn only_ours(dir: &Path) -> Result<(), PkiStoreError> {
+    let (Ok(folder), Ok(process)) = (fs::metadata(dir), fs::metadata("/proc/self")) else { return Ok(()) };
+    let (owner, mode) = (folder.uid(), folder.mode() & 0o777);
+    let how = if owner != process.uid() && owner != 0 {
+        format!("belongs to user {owner}")
+    } else if mode & 0o022 != 0 {
+        format!("has mode {mode:o}")
+    } else {
+        return Ok(());
+    };
+    Err(PkiStoreError::Shared { path: dir.into(), how })
 }
 
 fn read_keys(dir: &Path) -> Result<Option<(PlatformFacts, Authorities)>, PkiStoreError> {

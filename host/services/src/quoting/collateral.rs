@@ -1,6 +1,8 @@
 //! Collateral for the platform's quotes: fetched, kept on disk, renewed before it runs out.
 //!
-//! The host does not verify it. Whoever verifies a quote does, with the root that he chose.
+//! What does not verify the platform's own quote, under the root that this quote names, is not kept: somebody between
+//! here and the source could pin it otherwise. That is for availability alone. Whoever verifies a quote judges by the
+//! root that he chose.
 
 mod document;
 mod files;
@@ -12,8 +14,9 @@ mod tests;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use attestation::verify::QuoteError;
 use boundary_wire::rpc::LogLevel;
 use time::{Duration, OffsetDateTime};
 
@@ -27,6 +30,8 @@ use platform::PlatformId;
 const RENEW_BEFORE: Duration = Duration::days(7);
 /// A source that failed, or had nothing newer, is left alone for so long.
 const PAUSE: Duration = Duration::minutes(10);
+/// How long it is waited for where there is none.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 /// The last document, in the data directory.
 const FILE: &str = "collateral.json";
 
@@ -52,23 +57,42 @@ pub(crate) enum CollateralError {
         "{folder} holds no collateral document for FMSPC {fmspc}{damaged}; put one there (docs/formats/quotes.md)"
     )]
     NotInFolder { folder: PathBuf, fmspc: String, damaged: String },
+    #[error("what the source gave is not genuine, or not for this platform: {0}")]
+    NotGenuine(#[source] QuoteError),
 }
 
-/// Fetches collateral when it is asked for, and no oftener than there is reason to.
+/// Fetches collateral when there is reason to, on a thread of its own: whoever asks for a quote does not wait for
+/// the source.
 pub struct CollateralKeeper {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     source: CollateralSource,
     file: PathBuf,
     log: Log,
     clock: fn() -> OffsetDateTime,
     state: Mutex<State>,
+    /// Rung when the source has answered.
+    answered: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    platform: Option<PlatformId>,
+    platform: Option<Platform>,
     held: Option<Document>,
     /// The source is not asked before.
     rest_until: Option<OffsetDateTime>,
+    fetching: bool,
+    /// Why the source gave nothing, until somebody was told.
+    failure: Option<String>,
+}
+
+/// The platform of a quote, and the quote: what collateral has to verify.
+#[derive(Clone)]
+struct Platform {
+    id: PlatformId,
+    quote: Vec<u8>,
 }
 
 impl CollateralKeeper {
@@ -87,74 +111,131 @@ impl CollateralKeeper {
         // What does not read is fetched anew.
         let held = fs::read(&file).ok().and_then(|json| Document::from_json(&json).ok());
         let state = Mutex::new(State { held, ..State::default() });
-        Self { source, file, log, clock, state }
+        let shared = Shared { source, file, log, clock, state, answered: Condvar::new() };
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Takes from a quote which platform the collateral is for.
+    /// Takes from a quote which platform the collateral is for, and begins to fetch what is due.
     pub(super) fn learn(&self, quote: &[u8]) -> Result<(), QuotingError> {
-        let platform =
-            PlatformId::of_quote(quote).map_err(|error| QuotingError::Unavailable(error.to_string()))?;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).platform = Some(platform);
+        let id = PlatformId::of_quote(quote).map_err(|error| QuotingError::Unavailable(error.to_string()))?;
+        let now = (self.shared.clock)();
+        let mut state = self.shared.lock();
+        if state.platform.as_ref().is_none_or(|known| known.id != id) {
+            let platform = Platform { id, quote: quote.to_owned() };
+            state.held.take_if(|held| self.shared.refuses(held, &platform, now));
+            state.platform = Some(platform);
+        }
+        self.begin(&mut state, now);
         Ok(())
     }
 
-    /// The document as it is good now; empty before the first quote, and where there is no source.
+    /// The document as it is good now; empty before the first quote, and where there is no source. It is waited
+    /// for only while there is none, and not for long.
     pub(super) fn current(&self) -> Result<Vec<u8>, QuotingError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(platform) = state.platform.clone() else { return Ok(Vec::new()) };
-        if state.held.as_ref().is_some_and(|held| held.fmspc() != platform.fmspc) {
-            state.held = None;
+        let now = (self.shared.clock)();
+        let mut state = self.shared.lock();
+        if state.platform.is_none() {
+            return Ok(Vec::new());
         }
-        let now = (self.clock)();
-        let left = state.held.as_ref().map(|held| held.next_update() - now);
-        if left.is_none_or(|left| left < RENEW_BEFORE) && state.rest_until.is_none_or(|until| until <= now) {
-            state.rest_until = Some(now + PAUSE);
-            self.renew(&mut state, &platform, now)?;
+        self.begin(&mut state, now);
+        if state.good(now).is_none() {
+            let answered = self.shared.answered.wait_timeout_while(state, WAIT, |state| state.fetching);
+            (state, _) = answered.unwrap_or_else(PoisonError::into_inner);
         }
-        match &state.held {
-            Some(held) if now <= held.next_update() => Ok(held.json().to_vec()),
-            Some(held) => Err(QuotingError::Unavailable(format!(
+        if let Some(held) = state.good(now) {
+            return Ok(held.json().to_vec());
+        }
+        let why = match (state.failure.take(), &state.held) {
+            (Some(failure), _) => failure,
+            _ if state.fetching => "the collateral is not there yet: its source has not answered".to_owned(),
+            (None, Some(held)) => format!(
                 "the collateral ran out on {} and could not be renewed; see the host's log",
                 held.next_update().date()
-            ))),
-            None => Ok(Vec::new()),
-        }
+            ),
+            (None, None) => return Ok(Vec::new()),
+        };
+        Err(QuotingError::Unavailable(why))
     }
 
-    /// Asks the source. A failure is no failure while there is a document that is good.
-    fn renew(
-        &self,
-        state: &mut State,
-        platform: &PlatformId,
-        now: OffsetDateTime,
-    ) -> Result<(), QuotingError> {
+    /// Asks the source if that is due and nobody does.
+    fn begin(&self, state: &mut State, now: OffsetDateTime) {
+        let Some(platform) = state.platform.clone() else { return };
+        let left = state.held.as_ref().map(|held| held.next_update() - now);
+        let rests = state.rest_until.is_some_and(|until| until > now);
+        let nowhere = matches!(self.shared.source, CollateralSource::None);
+        if nowhere || state.fetching || rests || left.is_some_and(|left| left >= RENEW_BEFORE) {
+            return;
+        }
+        state.rest_until = Some(now + PAUSE);
+        let shared = Arc::clone(&self.shared);
+        let fetch = move || shared.renew(&platform, now);
+        match std::thread::Builder::new().name("collateral".into()).spawn(fetch) {
+            Ok(_) => state.fetching = true,
+            Err(error) => state.failure = Some(format!("no thread to fetch collateral: {error}")),
+        }
+    }
+}
+
+impl State {
+    fn good(&self, now: OffsetDateTime) -> Option<&Document> {
+        self.held.as_ref().filter(|held| now <= held.next_update())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a document that was kept is of another platform, or not genuine.
+    fn refuses(&self, held: &Document, platform: &Platform, now: OffsetDateTime) -> bool {
+        if held.fmspc() != platform.id.fmspc {
+            return true;
+        }
+        let wrong = held.check(&platform.quote, &platform.id.root, now).err();
+        if let Some(error) = &wrong {
+            let file = self.file.display();
+            self.log.host(LogLevel::Warn, &format!("collateral: {file} is not used: {error}"));
+        }
+        wrong.is_some()
+    }
+
+    /// Asks the source. A failure is no failure while there is a document that is good. What does not verify takes no
+    /// other's place, whoever answered.
+    fn renew(&self, platform: &Platform, now: OffsetDateTime) {
         let fetched = match &self.source {
-            CollateralSource::None => return Ok(()),
-            CollateralSource::Pccs(pccs) => pccs.fetch(platform).map_err(CollateralError::from),
-            CollateralSource::Folder(folder) => files::newest(folder, platform),
+            CollateralSource::None => return,
+            CollateralSource::Pccs(pccs) => pccs.fetch(&platform.id).map_err(CollateralError::from),
+            CollateralSource::Folder(folder) => files::newest(folder, &platform.id),
         };
-        let document = match fetched {
-            Ok(document) => document,
+        let checked = fetched.and_then(|document| {
+            document.check(&platform.quote, &platform.id.root, now).map_err(CollateralError::NotGenuine)?;
+            Ok(document)
+        });
+        let kept = checked.as_ref().ok().map(|document| write_durably(&self.file, document.json()));
+        let mut state = self.lock();
+        state.fetching = false;
+        state.failure = None;
+        match checked {
+            Ok(document) => state.held = Some(document),
             Err(error) => {
-                let good = state.held.as_ref().filter(|held| now <= held.next_update());
+                let good = state.good(now);
                 let kept = good.map_or("there is none that is good".to_owned(), |held| {
                     format!("the last one is served, which is good until {}", held.next_update().date())
                 });
                 self.log.host(LogLevel::Warn, &format!("collateral: {error}; {kept}"));
-                return if good.is_some() {
-                    Ok(())
-                } else {
-                    Err(QuotingError::Unavailable(error.to_string()))
-                };
+                if good.is_none() {
+                    state.failure = Some(error.to_string());
+                }
             }
-        };
-        if let Err(error) = write_durably(&self.file, document.json()) {
+        }
+        drop(state);
+        self.answered.notify_all();
+        if let Some(Err(error)) = kept {
             let file = self.file.display();
             self.log
                 .host(LogLevel::Warn, &format!("collateral is not kept for the next start: {file}: {error}"));
         }
-        state.held = Some(document);
-        Ok(())
     }
 }
 

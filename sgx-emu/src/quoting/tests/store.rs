@@ -98,6 +98,21 @@ fn foreign_damaged_and_exposed_keys_are_refused_and_left_alone() {
 }
 
 #[test]
+fn a_folder_that_others_write_into_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for mode in [0o770, 0o777, 0o702] {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let refused = DevelopmentPki::open_or_create(dir.path(), now());
+        assert!(matches!(refused, Err(PkiStoreError::Shared { .. })), "{mode:o}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+    for mode in [0o755, 0o700] {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        DevelopmentPki::open_or_create(dir.path(), now()).unwrap();
+    }
+}
+
+#[test]
 fn the_folder_is_the_one_that_the_environment_names() {
     let dir = |set: &[(&str, &str)]| {
         let find = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());

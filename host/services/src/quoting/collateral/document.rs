@@ -2,6 +2,7 @@
 
 use attestation::collateral::{Collateral, MAX_COLLATERAL};
 use attestation::instant;
+use attestation::verify::{QuoteError, verify_quote};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
@@ -9,6 +10,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 /// A document of which it is known what it is for and how long it is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Document {
+    collateral: Collateral,
     json: Vec<u8>,
     fmspc: [u8; 6],
     next_update: OffsetDateTime,
@@ -50,7 +52,20 @@ impl Document {
             ends.extend(crl.next_update().map(|end| end.to_datetime()));
         }
         let next_update = ends.into_iter().min().ok_or(bad("it has no end"))?;
-        Ok(Self { json, fmspc: fmspc.ok_or(bad("the TCB info has no FMSPC"))?, next_update })
+        Ok(Self {
+            collateral: collateral.clone(),
+            json,
+            fmspc: fmspc.ok_or(bad("the TCB info has no FMSPC"))?,
+            next_update,
+        })
+    }
+
+    /// Whether it verifies that quote. One that says that the platform is revoked is as genuine as others.
+    pub(super) fn check(&self, quote: &[u8], root_der: &[u8], now: OffsetDateTime) -> Result<(), QuoteError> {
+        match verify_quote(quote, root_der, &self.collateral, now) {
+            Err(error) if !error.is_revocation() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn json(&self) -> &[u8] {

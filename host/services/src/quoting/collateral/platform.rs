@@ -10,6 +10,8 @@ pub(super) struct PlatformId {
     pub(super) fmspc: [u8; 6],
     /// Which CA of Intel's issued the PCK certificate, as the PCS API names it.
     pub(super) ca: &'static str,
+    /// The certificate (DER) that its chain ends in.
+    pub(super) root: Vec<u8>,
 }
 
 /// A quote says nothing of its platform.
@@ -54,12 +56,14 @@ impl PlatformId {
     }
 
     fn of_chain(chain: &[u8]) -> Option<Self> {
-        let leaf = Pem::iter_from_buffer(chain).next()?.ok()?;
+        let mut certificates = Pem::iter_from_buffer(chain).map_while(Result::ok);
+        let leaf = certificates.next()?;
         let leaf = leaf.parse_x509().ok()?;
         let extension = leaf.get_extension_unique(&SGX_EXTENSION).ok()??.value;
         let at = extension.windows(FMSPC_HEAD.len()).position(|window| window == FMSPC_HEAD)?;
         let fmspc = *extension.get(at + FMSPC_HEAD.len()..)?.first_chunk::<6>()?;
         let issuer = leaf.issuer().to_string();
-        Some(Self { fmspc, ca: if issuer.contains("Platform") { "platform" } else { "processor" } })
+        let ca = if issuer.contains("Platform") { "platform" } else { "processor" };
+        Some(Self { fmspc, ca, root: certificates.last()?.contents })
     }
 }
