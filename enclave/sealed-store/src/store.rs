@@ -86,6 +86,11 @@ impl Store {
         self.shared.state().head.unix_ns
     }
 
+    /// Why nothing can be stored any more, once that is so. Only a restart of the enclave helps.
+    pub fn ended(&self) -> Option<StoreError> {
+        self.shared.state().ended.clone()
+    }
+
     /// Commits what was asked for before, seals a last head, and ends the committer. Later commits fail
     /// with [`StoreError::Closed`]; reads go on.
     ///

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use enclave_access::Policy;
 use enclave_platform::Kind;
 use enclave_ratls::Identities;
-use enclave_sealed_store::Backend;
+use enclave_sealed_store::{Backend, Store};
 use enclave_worker::Handle;
 
 pub use crate::budget::{Budget, Overloaded, Share};
@@ -86,6 +86,7 @@ pub(crate) struct Services {
     pub(crate) buckets: Arc<attest::Buckets>,
     pub(crate) refused: Arc<attest::Refused>,
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) store: Store,
     /// For calls that wait at a gate.
     pub(crate) waiting: budget::Permits,
 }
@@ -99,7 +100,8 @@ pub struct Server {
 impl Server {
     /// A server on the worker of `handle`, whose records go through `backend`.
     pub fn new(booted: Booted, handle: Handle, backend: Arc<dyn Backend>) -> Server {
-        let Booted { policy, identities, catalog, info, budget, mailbox, quotes, buckets, refused } = booted;
+        let Booted { policy, identities, catalog, info, budget, mailbox, quotes, buckets, refused, store } =
+            booted;
         let services = Services {
             policy,
             identities,
@@ -111,6 +113,7 @@ impl Server {
             buckets,
             refused,
             backend,
+            store,
             waiting: budget::Permits::new(limits::WAITING_CALLS),
         };
         Server { services: Arc::new(services), handle }

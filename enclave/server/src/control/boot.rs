@@ -120,7 +120,7 @@ impl Control {
             handle,
             platform,
             backend,
-            store,
+            store: store.clone(),
             registry,
             runtime,
             identities: identities.clone(),
@@ -143,6 +143,7 @@ impl Control {
             quotes,
             buckets: Arc::default(),
             refused: Arc::default(),
+            store,
         };
         Ok((control, booted))
     }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use boundary_wire::client::AppInfo;
 use enclave_access::Policy;
 use enclave_platform::Platform;
+use enclave_platform::clock::Monotonic;
 use enclave_ratls::{AppIdentity, Change, Identities, IdentityError, Prepared, Quoting};
 use enclave_runtime::{CallHost, Runtime};
 use enclave_sealed_store::{Backend, Store};
@@ -85,6 +86,7 @@ pub struct Booted {
     pub(crate) quotes: QuoteDesk,
     pub(crate) buckets: Arc<crate::attest::Buckets>,
     pub(crate) refused: Arc<crate::attest::Refused>,
+    pub(crate) store: Store,
 }
 
 impl Control {
@@ -112,6 +114,10 @@ impl Control {
     async fn next_job(&mut self) -> Option<(Job, crate::budget::Permit)> {
         loop {
             let due = async {
+                // At the end of the host's clock every moment has come: nothing is due again and again.
+                if self.upkeep.at() == Monotonic::NEVER {
+                    std::future::pending::<()>().await;
+                }
                 self.handle.deadline(self.upkeep.at()).await;
                 None
             };
@@ -120,6 +126,8 @@ impl Control {
                 return job;
             }
             self.keep_up().await;
+            // However fast the host's clock runs, the thread's other tasks have their turn.
+            Handle::yield_now().await;
         }
     }
 

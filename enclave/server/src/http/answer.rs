@@ -251,8 +251,9 @@ async fn ready(session: &Session) -> Response {
     let services = &session.services;
     let info = &services.info;
     let draining = session.handle.is_draining();
+    let store_ended = services.store.ended();
     let mut document = json!({
-        "status": match (draining, absent.is_empty()) {
+        "status": match (draining, absent.is_empty() && store_ended.is_none()) {
             (true, _) => "draining",
             (false, false) => "degraded",
             (false, true) => "ready",
@@ -266,6 +267,10 @@ async fn ready(session: &Session) -> Response {
         "mrenclave": info.mrenclave,
         "workers": info.workers,
         "quotes": attest::readiness(session),
+        "storage": match &store_ended {
+            None => json!({ "state": "ready" }),
+            Some(why) => json!({ "state": "ended", "reason": why.to_string() }),
+        },
     });
     if session.scope == Scope::Enclave
         && let Some(members) = document.as_object_mut()
