@@ -61,7 +61,7 @@ impl LoadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// There is no such export.
-    #[error("there is no function `{name}`. The app exports: {}", .exports.join(", "))]
+    #[error("there is no function `{name}`. The app exports: {}", some(.exports))]
     UnknownFunction {
         /// What was asked for.
         name: String,
@@ -69,7 +69,7 @@ pub enum CallError {
         exports: Vec<String>,
     },
     /// Several exports have that name.
-    #[error("`{name}` is ambiguous. Write one of: {}", .candidates.join(", "))]
+    #[error("`{name}` is ambiguous. Write one of: {}", some(.candidates))]
     Ambiguous {
         /// What was asked for.
         name: String,
@@ -156,6 +156,33 @@ impl CallError {
     }
 }
 
+/// The first of many names: an app may have thousands, and the schema shows them all.
+fn some(names: &[String]) -> String {
+    const MOST: usize = 30;
+    let mut text: Vec<String> =
+        names.iter().take(MOST).map(|name| name.chars().take(200).collect()).collect();
+    if let Some(more) = names.len().checked_sub(MOST + 1) {
+        text.push(format!("and {} more, which the schema shows", more + 1));
+    }
+    text.join(", ")
+}
+
 fn backtrace(frames: &[String]) -> String {
     frames.iter().enumerate().map(|(n, frame)| format!("\n  {n}: {frame}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_some_of_many_exports() {
+        let error = |count: usize| CallError::UnknownFunction {
+            name: "f".to_owned(),
+            exports: (0..count).map(|n| format!("export-{n}")).collect(),
+        };
+        assert!(error(30).to_string().ends_with("export-28, export-29"));
+        let text = error(100_000).to_string();
+        assert!(text.ends_with("export-29, and 99970 more, which the schema shows"), "{text}");
+    }
 }

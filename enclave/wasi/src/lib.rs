@@ -32,7 +32,7 @@ pub use egress::{EgressError, EgressPolicy, EgressTls};
 pub use filesystem::{Filesystem, StorageFailure};
 
 /// Live handles (descriptors, streams, pollables and what they refer to) in one call.
-const MAX_RESOURCES: usize = 16 << 10;
+const MAX_RESOURCES: usize = 4 << 10;
 
 /// What one call is given.
 pub struct WasiParams {

@@ -30,7 +30,7 @@ const CACHE_BYTES: usize = 6 << 20;
 const IDLE_BYTES: usize = 256 << 10;
 /// Files waiting to be erased: beyond this, whoever would add one helps to erase them first.
 const GARBAGE_FILES: usize = 64;
-/// An operation that begins anew so often lets others run.
+/// An operation that begins anew more often lets others run each time.
 const ATTEMPTS: usize = 8;
 /// What a record costs beside its contents.
 const RECORD_OVERHEAD: usize = 128;
@@ -150,7 +150,7 @@ impl Cache {
             }
             // What needs many records begins many times.
             attempts += 1;
-            if attempts.is_multiple_of(ATTEMPTS) {
+            if attempts > ATTEMPTS {
                 yield_now().await;
             }
         }

@@ -18,6 +18,8 @@ use crate::bindings::wasi::clocks::wall_clock::Datetime;
 use crate::bindings::wasi::filesystem::{preopens, types};
 use types::{DescriptorFlags, DescriptorStat, DescriptorType, MetadataHashValue, NewTimestamp, OpenFlags};
 
+/// Bytes of a path that are one unit of work ([`Turn`](crate::turn::Turn)).
+const PATH_PER_UNIT: usize = 128;
 /// One `write` takes at most this much, and says so.
 const MAX_WRITE: usize = 1 << 20;
 
@@ -172,7 +174,14 @@ impl CallFiles {
         .await
     }
 
+    /// Pays for the walk along a path.
+    async fn walk(&self, path: &str) {
+        let units = path.len().min(tree::MAX_PATH) / PATH_PER_UNIT;
+        self.turn().spend(u32::try_from(units).unwrap_or(u32::MAX)).await;
+    }
+
     async fn inode_at(&self, base: FileId, path: &str) -> FsResult<(FileId, Inode)> {
+        self.walk(path).await;
         self.run(|tx| {
             let Entry { id, .. } = tree::existing(tx, base, path)?;
             Ok((id, tx.inode(id)?))
@@ -320,6 +329,7 @@ impl types::HostDescriptor for WasiCtx {
     async fn create_directory_at(&mut self, this: Resource<Descriptor>, path: String) -> FsResult<()> {
         let base = self.directory(&this)?;
         let id = self.files.new_id()?;
+        self.files.walk(&path).await;
         self.files.run(|tx| tree::make_directory(tx, base, &path, id)).await
     }
 
@@ -388,6 +398,7 @@ impl types::HostDescriptor for WasiCtx {
         if flags == DescriptorFlags::default() {
             flags = DescriptorFlags::READ;
         }
+        self.files.walk(&path).await;
         let opened = slot.open(|tx| tree::open(tx, base, &path, how, new)).await?;
         if matches!(opened, Opened::Directory(..)) {
             flags |= DescriptorFlags::MUTATE_DIRECTORY;
@@ -403,6 +414,7 @@ impl types::HostDescriptor for WasiCtx {
 
     async fn remove_directory_at(&mut self, this: Resource<Descriptor>, path: String) -> FsResult<()> {
         let base = self.directory(&this)?;
+        self.files.walk(&path).await;
         self.files.run(|tx| tree::remove_directory(tx, base, &path)).await
     }
 
@@ -414,6 +426,8 @@ impl types::HostDescriptor for WasiCtx {
         new: String,
     ) -> FsResult<()> {
         let (base, new_base) = (self.directory(&this)?, self.directory(&new_base)?);
+        self.files.walk(&old).await;
+        self.files.walk(&new).await;
         self.files.run(|tx| tree::rename(tx, base, &old, new_base, &new)).await
     }
 
@@ -424,6 +438,7 @@ impl types::HostDescriptor for WasiCtx {
 
     async fn unlink_file_at(&mut self, this: Resource<Descriptor>, path: String) -> FsResult<()> {
         let base = self.directory(&this)?;
+        self.files.walk(&path).await;
         self.files.run(|tx| tree::unlink(tx, base, &path)).await
     }
 

@@ -39,6 +39,8 @@ pub use storage::StorageFailure;
 
 /// Open descriptors in one call.
 const MAX_OPEN: usize = 1024;
+/// Bytes that the streams of one call hold before they take little at a time.
+const MAX_HELD: usize = 256 << 10;
 
 /// The files of one application. Make one when the application is prepared and give it to every call: what
 /// is in memory is shared. Two of them over one namespace at the same time do not see each other's changes.
@@ -129,6 +131,8 @@ struct Call {
     world: World,
     turn: Turn,
     open: AtomicUsize,
+    /// Bytes that streams hold: read ahead, or waiting to be written.
+    held: AtomicUsize,
     /// The last epoch in which this call changed something.
     changed: AtomicU64,
 }
@@ -136,8 +140,9 @@ struct Call {
 impl CallFiles {
     fn new(cache: Arc<Cache>, world: World) -> Self {
         cache.call_starts();
-        let (turn, open, changed) = (Turn::default(), AtomicUsize::new(0), AtomicU64::new(0));
-        CallFiles { call: Arc::new(Call { cache, world, turn, open, changed }) }
+        let (turn, open, held) = (Turn::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let changed = AtomicU64::new(0);
+        CallFiles { call: Arc::new(Call { cache, world, turn, open, held, changed }) }
     }
 
     /// Runs an operation to its end.
@@ -196,6 +201,17 @@ impl CallFiles {
         self.call.cache.commit(&self.call.world, epoch).await
     }
 
+    /// Whether streams may hold much more, until the call takes or writes what they hold.
+    fn has_room(&self) -> bool {
+        self.call.held.load(Ordering::Relaxed) < MAX_HELD
+    }
+
+    /// Counts bytes that a stream holds, until the result is dropped.
+    fn hold(&self, bytes: usize) -> Held {
+        self.call.held.fetch_add(bytes, Ordering::Relaxed);
+        Held { files: self.clone(), bytes }
+    }
+
     fn new_id(&self) -> Result<FileId, FsError> {
         Ok(FileId(self.call.world.outside.random_id()?))
     }
@@ -231,6 +247,18 @@ impl Drop for Call {
                 }
             }));
         }
+    }
+}
+
+/// Bytes that a stream holds.
+struct Held {
+    files: CallFiles,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.files.call.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -9,7 +9,10 @@ use wasmtime_wasi_io::streams::{InputStream, OutputStream, StreamError, StreamRe
 
 use super::chunks::{self, At, MAX_TRANSFER};
 use super::storage::BoxFuture;
-use super::{ErrorCode, FsError, OpenFile};
+use super::{ErrorCode, FsError, Held, OpenFile};
+
+/// What a stream takes at once while the streams of its call hold as much as they may.
+const LITTLE: usize = 64;
 
 /// The error behind `last-operation-failed`, found again by `filesystem-error-code`.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -35,7 +38,9 @@ pub(super) struct FileReader {
 enum Reading {
     Idle,
     Waiting(BoxFuture<'static, Result<Bytes, FsError>>),
-    Read(Bytes),
+    Read(Bytes, Held),
+    /// There is something to read, in the cache: nothing is held here.
+    Ready,
     Failed(FsError),
     Closed,
 }
@@ -43,6 +48,11 @@ enum Reading {
 impl FileReader {
     pub(super) fn new(file: Arc<OpenFile>, position: u64) -> Self {
         FileReader { file, position, state: Reading::Idle }
+    }
+
+    fn hold(&self, bytes: Bytes) -> Reading {
+        let held = self.file.files().hold(bytes.len());
+        Reading::Read(bytes, held)
     }
 
     fn start(&self) -> BoxFuture<'static, Result<Bytes, FsError>> {
@@ -62,7 +72,8 @@ impl Pollable for FileReader {
         }
         if let Reading::Waiting(read) = &mut self.state {
             self.state = match read.await {
-                Ok(bytes) => Reading::Read(bytes),
+                Ok(bytes) if self.file.files().has_room() => self.hold(bytes),
+                Ok(_) => Reading::Ready,
                 Err(error) => Reading::Failed(error),
             };
         }
@@ -72,26 +83,26 @@ impl Pollable for FileReader {
 #[async_trait]
 impl InputStream for FileReader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        if matches!(self.state, Reading::Idle) && size > 0 {
+        if matches!(self.state, Reading::Idle | Reading::Ready) && size > 0 {
             let (id, position, wanted) = (self.file.id, self.position, size.min(MAX_TRANSFER) as u64);
             match self.file.files().try_run(|tx| chunks::read(tx, id, position, wanted)) {
-                Ok(Some((bytes, _))) => self.state = Reading::Read(bytes.into()),
+                Ok(Some((bytes, _))) => self.state = self.hold(bytes.into()),
                 Ok(None) => self.state = Reading::Waiting(self.start()),
                 Err(error) => self.state = Reading::Failed(error),
             }
         }
         match std::mem::replace(&mut self.state, Reading::Idle) {
-            Reading::Idle => Ok(Bytes::new()),
+            Reading::Idle | Reading::Ready => Ok(Bytes::new()),
             Reading::Waiting(read) => {
                 self.state = Reading::Waiting(read);
                 Ok(Bytes::new())
             }
-            Reading::Read(bytes) if bytes.is_empty() => Err(StreamError::Closed),
-            Reading::Read(mut bytes) => {
+            Reading::Read(bytes, _) if bytes.is_empty() => Err(StreamError::Closed),
+            Reading::Read(mut bytes, held) => {
                 let taken = bytes.split_to(size.min(bytes.len()));
                 self.position += taken.len() as u64;
                 if !bytes.is_empty() {
-                    self.state = Reading::Read(bytes);
+                    self.state = Reading::Read(bytes, held);
                 }
                 Ok(taken)
             }
@@ -171,7 +182,9 @@ impl OutputStream for FileWriter {
             Ok(Some(end)) => self.wrote(Ok(end)),
             Ok(None) => {
                 let file = self.file.clone();
+                let held = file.files().hold(bytes.len());
                 self.state = Writing::Waiting(Box::pin(async move {
+                    let _held = held;
                     file.files().run(|tx| chunks::write(tx, id, at, &bytes)).await
                 }));
             }
@@ -187,7 +200,11 @@ impl OutputStream for FileWriter {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         self.check()?;
-        Ok(if matches!(self.state, Writing::Waiting(_)) { 0 } else { MAX_TRANSFER })
+        Ok(match self.state {
+            Writing::Waiting(_) => 0,
+            _ if self.file.files().has_room() => MAX_TRANSFER,
+            _ => LITTLE,
+        })
     }
 
     /// Lets a write that waits for the store come to its end before the stream goes.

@@ -11,7 +11,7 @@ use super::record::{
 };
 
 /// Longest path, in bytes.
-const MAX_PATH: usize = 4096;
+pub(crate) const MAX_PATH: usize = 4096;
 /// Longest name, in bytes.
 const MAX_NAME: usize = 255;
 

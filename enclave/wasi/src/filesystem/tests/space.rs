@@ -183,6 +183,43 @@ fn what_is_known_to_be_absent_is_not_asked_for() {
 }
 
 #[test]
+fn a_thousand_streams_hold_little() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        call.write_file("f", &pattern(2 * MAX_TRANSFER, 1)).await.unwrap();
+        let file = Arc::new(call.open_file("f", tree::Open::default()).await.unwrap());
+        let held = || call.call.held.load(Ordering::Relaxed);
+        let mut readers: Vec<_> = (0..1000).map(|_| FileReader::new(file.clone(), 0)).collect();
+        for reader in &mut readers {
+            reader.ready().await;
+        }
+        assert!((1..=MAX_HELD + MAX_TRANSFER).contains(&held()), "{} bytes are read ahead", held());
+        // Whether it was read ahead or not, it is there.
+        for reader in &mut readers {
+            let first = reader.blocking_read(100).await.unwrap();
+            assert_eq!(first[..], pattern(2 * MAX_TRANSFER, 1)[..first.len()]);
+        }
+        drop(readers);
+        assert_eq!(held(), 0);
+
+        fake.set(&fake.lazy, true);
+        let block = Bytes::from(pattern(MAX_TRANSFER, 2));
+        let mut writers: Vec<_> = (0..1000).map(|_| FileWriter::new(file.clone(), At::Offset(0))).collect();
+        for (n, writer) in writers.iter_mut().enumerate() {
+            // Beyond the first turn nothing is done at once.
+            let permit = writer.check_write().unwrap();
+            assert!(permit > 0, "stream {n}");
+            writer.write(block.slice(..permit)).unwrap();
+        }
+        assert!(held() <= MAX_HELD + MAX_TRANSFER + 1000 * 64, "{} bytes wait to be written", held());
+        drop(writers);
+        assert_eq!(held(), 0);
+        fake.run_tasks();
+    });
+}
+
+#[test]
 fn garbage_is_erased_a_bounded_part_at_a_time() {
     block_on(async {
         let fake = Fake::new();
