@@ -11,6 +11,7 @@
 //! - [`evidence`]: the document that is verified offline.
 //! - [`hex`] and [`instant`]: how documents spell bytes and moments.
 //! - [`image_policy`]: the measured policy page.
+//! - [`operator_token`]: what operators show to be let in.
 //! - `image_manifest` (feature `image-manifest`): what is told beside a signed image.
 //! - `leaf_certificate` (feature `x509`): what a leaf certificate claims.
 //! - `vectors` (feature `vectors`): cases that verifiers in all languages answer alike.
@@ -30,6 +31,7 @@ pub mod leaf_certificate;
 pub mod manifest;
 pub mod merkle;
 pub mod oid;
+pub mod operator_token;
 #[cfg(feature = "verify")]
 pub mod policy;
 pub mod quote;

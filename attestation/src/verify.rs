@@ -23,6 +23,7 @@ mod verdict;
 
 use time::OffsetDateTime;
 
+pub use certificate::issuer_spki;
 pub use dcap::{QuoteError, VerifiedQuote, verify_quote};
 pub use rustls_pki_types::CertificateDer;
 pub use verdict::{AppFacts, Check, CheckId, EnclaveFacts, TcbFacts, Verdict, Verified};

@@ -49,6 +49,9 @@ pub(crate) struct Global {
     /// [env: ENCLAVE_OS_CA]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// An operator's key: each command goes with the token that it needs
+    #[arg(long, global = true, value_name = "FILE", env = "ENCLAVE_OS_KEY")]
+    pub(crate) key: Option<PathBuf>,
     /// Print JSON, in the shapes of docs/cli.md
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -84,7 +87,7 @@ impl Global {
 
     /// Everything that says where the server is and what is demanded of it.
     pub(crate) fn demands(&self) -> impl PartialEq + '_ {
-        (&self.server, &self.server_name, &self.policy, self.tier, &self.ca)
+        (&self.server, &self.server_name, &self.policy, self.tier, &self.ca, &self.key)
     }
 }
 
@@ -116,6 +119,11 @@ pub(crate) enum Command {
     /// The enclave's certificate authority
     #[command(subcommand)]
     Ca(Ca),
+    /// Print a token of --key, for other programs: curl -H "Authorization: Bearer $(enclave-os token)"
+    Token(Token),
+    /// Operators' keys: make one, show one, vouch for one
+    #[command(subcommand)]
+    Key(Key),
     /// The PKI under which enclaves on platforms emulated and native are quoted; it proves nothing
     #[command(subcommand)]
     DevPki(DevPki),
@@ -323,6 +331,104 @@ pub(crate) enum DevPki {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Token {
+    /// What it is for [default: monitoring; with --app app]
+    #[arg(long, value_enum)]
+    pub(crate) role: Option<Role>,
+    /// An application that it is for (repeatable) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Vec<String>,
+    /// How long it lives, such as 90s or 5m, which is the most
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub(crate) lifetime: String,
+    /// The enclave: SHA-256 of its CA's public key, hex [default: that of the server, which is asked]
+    #[arg(long, value_name = "HEX")]
+    pub(crate) audience: Option<String>,
+    /// The one-time nonce of the connection that it is for, as the server gave it
+    #[arg(long)]
+    pub(crate) nonce: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key, and print the lines that a policy file needs
+    New(NewKey),
+    /// Show a key's public part and what vouches for it
+    Show {
+        /// The key's file
+        file: PathBuf,
+    },
+    /// Let the root --key vouch for another key
+    Delegate(Delegate),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NewKey {
+    /// Where to write it; never over another file
+    pub(crate) file: PathBuf,
+    /// Which kind
+    #[arg(long, value_enum, default_value = "p256")]
+    pub(crate) algorithm: Algorithm,
+    /// The operator's name, for the policy
+    #[arg(long, default_value = "operator")]
+    pub(crate) name: String,
+    /// The operator's role, for the policy
+    #[arg(long, value_enum, default_value = "manager")]
+    pub(crate) role: Role,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Delegate {
+    /// The key to vouch for: its public key (PEM or JWK), or its own file
+    pub(crate) to: PathBuf,
+    /// What it may do at most; not more than the root
+    #[arg(long, value_enum)]
+    pub(crate) role: Role,
+    /// An application that it is for (repeatable) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Vec<String>,
+    /// For how many days
+    #[arg(long, value_name = "N", default_value = "30")]
+    pub(crate) days: u16,
+    /// Whom it is for, for people
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Write it to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The kinds of keys.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Algorithm {
+    /// ECDSA P-256, tokens are ES256
+    P256,
+    /// Ed25519, tokens are EdDSA
+    Ed25519,
+}
+
+/// What tokens and keys are for; each includes those before it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Role {
+    /// Call applications that demand a token
+    App,
+    /// See lists and metrics
+    Monitoring,
+    /// Load, unload, read logs, install a CA
+    Manager,
+}
+
+impl From<Role> for attestation::operator_token::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::App => Self::App,
+            Role::Monitoring => Self::Monitoring,
+            Role::Manager => Self::Manager,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod call;
 mod compile;
 mod dev_pki;
 mod inspect;
+mod key;
 mod list;
 mod load;
 mod pin;
@@ -12,6 +13,7 @@ mod proof;
 mod schema;
 mod shell;
 mod status;
+mod token;
 mod unload;
 mod verdict;
 mod verify;
@@ -42,6 +44,7 @@ fn alone(args: &Args) -> Option<Result<(), Failure>> {
         Command::Inspect(inspect) => inspect::run(inspect, json),
         Command::Compile(compile) => compile::run(compile, json),
         Command::DevPki(command) => dev_pki::run(command, json),
+        Command::Key(command) => key::run(command, args.global.key.as_deref(), json),
         _ => return None,
     })
 }
@@ -59,6 +62,9 @@ fn on(session: &Session, args: &Args) -> Result<(), Failure> {
         Command::Status => status::run(session),
         Command::Proof(proof) => proof::run(session, proof),
         Command::Ca(ca) => ca::run(session, ca),
-        Command::Inspect(_) | Command::Compile(_) | Command::DevPki(_) => alone(args).unwrap_or(Ok(())),
+        Command::Token(token) => token::run(session, token),
+        Command::Inspect(_) | Command::Compile(_) | Command::DevPki(_) | Command::Key(_) => {
+            alone(args).unwrap_or(Ok(()))
+        }
     }
 }

@@ -92,6 +92,7 @@ impl From<ClientError> for Failure {
                  sets the name that the certificate must have"
                     .to_owned(),
             ),
+            ClientError::NoAudience => Some("without --key the command asks without a token".to_owned()),
             ClientError::Certificate(_) => {
                 Some("the server answered with a certificate that is not an enclave's".to_owned())
             }
@@ -111,6 +112,14 @@ fn hint_of(code: &str) -> Option<&'static str> {
         "memory-limit" => "load it with a higher --max-memory",
         "deadline" => "load it with a higher --timeout",
         "app-locked" => "load it again with its --key-file",
+        "unauthenticated" => "--key FILE (or ENCLAVE_OS_KEY) names the operator's key",
+        "token-key" => {
+            "`enclave-os key show FILE` prints the policy lines of a key; another policy is another image"
+        }
+        "role-too-low" | "token-role" | "app-not-allowed" | "token-apps" => {
+            "the key is not for this: `enclave-os key show FILE` says what it is for"
+        }
+        "token-expired" | "token-not-yet-valid" => "compare this machine's clock with the enclave's",
         "unknown-leaf" => "`enclave-os proof` lists all leaves",
         _ => return None,
     })

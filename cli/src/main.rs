@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod failure;
+mod key_file;
 mod output;
 mod session;
 mod wave;

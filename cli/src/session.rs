@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use attestation::policy::VerificationPolicy;
 use attestation::verify::{Tier, Verdict};
-use enclave_os_client::{ClientError, Connector, Framed, Http, VerifiedConnector, danger};
+use enclave_os_client::{ClientError, Connector, Framed, Http, OperatorKey, VerifiedConnector, danger};
 
 use crate::args::{self, Global, Trust};
 use crate::failure::Failure;
-use crate::output;
+use crate::{key_file, output};
 
 /// Where the server is, what is demanded of it, and how results are printed.
 pub(crate) struct Session {
@@ -18,6 +19,7 @@ pub(crate) struct Session {
     server_name: Option<String>,
     tier: Option<Tier>,
     policy: Option<Policy>,
+    key: Option<Arc<OperatorKey>>,
     pub(crate) json: bool,
 }
 
@@ -52,6 +54,7 @@ impl Session {
             server_name: global.server_name.clone(),
             tier,
             policy: None,
+            key: global.key.as_deref().map(key_file::read).transpose()?.map(Arc::new),
             json: global.json,
         };
         match global.trust(|name| std::env::var_os(name)) {
@@ -108,21 +111,34 @@ impl Session {
         }
     }
 
+    /// The operator's key, if there is one.
+    pub(crate) fn key(&self) -> Option<&OperatorKey> {
+        self.key.as_deref()
+    }
+
     pub(crate) fn server(&self) -> &str {
         &self.server
     }
 
     pub(crate) fn framed(&self) -> Result<Framed, Failure> {
-        Ok(match &self.reach {
+        let connection = match &self.reach {
             Reach::Anyone(connector) | Reach::Authority(connector) => connector.framed()?,
             Reach::Policy(connector) => connector.framed()?.into_inner(),
+        };
+        Ok(match &self.key {
+            Some(key) => connection.operator(key.clone())?,
+            None => connection,
         })
     }
 
     pub(crate) fn http(&self) -> Result<Http, Failure> {
-        Ok(match &self.reach {
+        let connection = match &self.reach {
             Reach::Anyone(connector) | Reach::Authority(connector) => connector.http()?,
             Reach::Policy(connector) => connector.http()?.into_inner(),
+        };
+        Ok(match &self.key {
+            Some(key) => connection.operator(key.clone())?,
+            None => connection,
         })
     }
 

@@ -72,6 +72,15 @@ pub enum ClientError {
     /// The enclave did not pass the policy.
     #[error("the enclave does not pass the policy: {0}")]
     Verification(Box<Verdict>),
+    /// The chain does not say which enclave tokens are for.
+    #[error(
+        "the server's certificate is not signed by the authority that it names, so no token can be made for it: \
+         another enclave's could be meant"
+    )]
+    NoAudience,
+    /// The operator's key cannot be used.
+    #[error("the operator's key: {0}")]
+    Key(String),
     /// This machine gives no random numbers.
     #[error("this machine gives no random numbers")]
     NoRandomness,
@@ -100,9 +109,11 @@ impl ClientError {
     /// At which door it belongs.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Address(_) | Self::Authorities(_) | Self::NothingTrusted | Self::RequestTooLarge => {
-                Fault::Caller
-            }
+            Self::Address(_)
+            | Self::Authorities(_)
+            | Self::NothingTrusted
+            | Self::RequestTooLarge
+            | Self::Key(_) => Fault::Caller,
             Self::Connect { .. }
             | Self::Tls { .. }
             | Self::Io(_)
@@ -110,9 +121,11 @@ impl ClientError {
             | Self::AnswerTooLarge { .. }
             | Self::NoRandomness
             | Self::Protocol(_) => Fault::Connection,
-            Self::Untrusted { .. } | Self::Certificate(_) | Self::Verification(_) | Self::Proof { .. } => {
-                Fault::Verification
-            }
+            Self::Untrusted { .. }
+            | Self::NoAudience
+            | Self::Certificate(_)
+            | Self::Verification(_)
+            | Self::Proof { .. } => Fault::Verification,
             Self::Refused(_) => Fault::Refused,
         }
     }
@@ -134,6 +147,8 @@ impl ClientError {
             Self::Refused(reply) => &reply.code,
             Self::Certificate(_) => "not-an-enclave",
             Self::Verification(_) => "policy",
+            Self::NoAudience => "no-audience",
+            Self::Key(_) => "bad-key",
             Self::NoRandomness => "no-randomness",
             Self::Proof { .. } => "proof",
         }

@@ -1,6 +1,7 @@
 //! The framed JSON protocol.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use boundary_wire::client::{
     AppInfo, AppSchema, Call, Command, Envelope, LENGTH_PREFIX, Load, MAX_FRAME, Params, Reply, Request,
@@ -8,7 +9,8 @@ use boundary_wire::client::{
 };
 use serde_json::Value;
 
-use crate::{ClientError, Connection, Peer};
+use crate::operator::{Need, Operator};
+use crate::{ClientError, Connection, OperatorKey, Peer};
 
 /// Framed JSON over one connection. Requests may be sent ahead; answers come in their order.
 #[derive(Debug)]
@@ -18,12 +20,13 @@ pub struct Framed {
     limit: usize,
     wrapped: bool,
     auth: Option<Secret>,
+    operator: Option<Operator>,
 }
 
 impl Framed {
     /// Speaks frames over an open connection.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, limit: MAX_FRAME, wrapped: false, auth: None }
+        Self { connection, limit: MAX_FRAME, wrapped: false, auth: None, operator: None }
     }
 
     /// Puts every command inside `{"Data":[…]}`, the longer form that every client understands.
@@ -36,6 +39,36 @@ impl Framed {
     pub fn auth(mut self, token: Option<Secret>) -> Self {
         self.auth = token;
         self
+    }
+
+    /// Sends beside every command a token of this key, for that command and no more, and gets a nonce for it first
+    /// where one is needed. A token given with [`Framed::auth`] goes before. Not while answers are outstanding.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAudience`].
+    pub fn operator(mut self, key: Arc<OperatorKey>) -> Result<Self, ClientError> {
+        let audience = self.peer().audience()?;
+        self.operator = Some(Operator { key, audience });
+        Ok(self)
+    }
+
+    /// `challenge`: a one-time nonce of this connection.
+    pub fn challenge(&mut self) -> Result<String, ClientError> {
+        match self.request(&Request::Envelope(Command::Challenge.into()))? {
+            Reply::Challenge { nonce } => Ok(nonce),
+            other => Err(unexpected("challenge", &other)),
+        }
+    }
+
+    fn credential(&mut self, command: &Command) -> Result<Option<Secret>, ClientError> {
+        if self.auth.is_some() {
+            return Ok(self.auth.clone());
+        }
+        let (Some(operator), Some(need)) = (self.operator.clone(), Need::of(command)) else {
+            return Ok(None);
+        };
+        let nonce = if need.wants_nonce() { Some(self.challenge()?) } else { None };
+        operator.token(need, nonce).map(Some)
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -98,7 +131,8 @@ impl Framed {
 
     /// A command and its answer.
     pub fn command(&mut self, command: Command) -> Result<Reply, ClientError> {
-        self.request(&Request::Envelope(Envelope { auth: self.auth.clone(), command }))
+        let auth = self.credential(&command)?;
+        self.request(&Request::Envelope(Envelope { auth, command }))
     }
 
     /// `"Ping"`.

@@ -1,8 +1,10 @@
 //! HTTP/1.1, as much of it as the management paths need (RFC 9112).
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
-use crate::{ClientError, Connection, Peer};
+use crate::operator::Operator;
+use crate::{ClientError, Connection, OperatorKey, Peer};
 
 /// The head of an answer may take this many bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -22,6 +24,7 @@ pub struct Http {
     host: String,
     /// Most bytes of an answer's body.
     limit: u64,
+    pub(crate) operator: Option<Operator>,
     /// Read, but not yet used.
     buffer: Vec<u8>,
 }
@@ -52,7 +55,18 @@ impl Http {
     pub fn new(connection: Connection, host: impl Into<String>) -> Self {
         let host = host.into();
         let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host };
-        Self { connection, host, limit: MAX_BODY, buffer: Vec::new() }
+        Self { connection, host, limit: MAX_BODY, operator: None, buffer: Vec::new() }
+    }
+
+    /// Sends with every operation of the management interface that needs one a token of this key, for that operation and
+    /// no more, and gets a nonce for it first where one is needed. [`Http::request`] sends what it is given.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAudience`].
+    pub fn operator(mut self, key: Arc<OperatorKey>) -> Result<Self, ClientError> {
+        let audience = self.peer().audience()?;
+        self.operator = Some(Operator { key, audience });
+        Ok(self)
     }
 
     /// Who answered.

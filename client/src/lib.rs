@@ -18,6 +18,8 @@
 //! (feature of the same name) has both without blocking, with hyper's requests for HTTP. A program that brings
 //! its own rustls takes [`QuotedCertificates`].
 //!
+//! With an [`OperatorKey`] ([`Framed::operator`], [`Http::operator`]) each command goes with the token that it needs.
+//!
 //! A plain [`Connector`] checks certificates against an authority ([`Connector::trust_ca_pem`]) and no quote.
 //! What a certificate claims is read by [`Peer::claims`]; a configuration leaf is checked against its root by
 //! [`Peer::check_proof`]. Without anything to trust only [`danger::accept_any_certificate`] connects, and says in
@@ -30,6 +32,7 @@ mod error;
 mod framed;
 mod http;
 mod management;
+mod operator;
 mod peer;
 pub mod pem;
 mod tls;
@@ -46,6 +49,7 @@ pub use error::{ClientError, Fault};
 pub use framed::Framed;
 pub use http::{Body, Http, Response};
 pub use management::{LoadOptions, Ready};
+pub use operator::{OperatorKey, OperatorKeyError, TokenRequest};
 pub use peer::Peer;
 pub use tls::{Connection, Connector};
 pub use verified::{Attested, NotVerified, QuotedCertificates, VerifiedConnector};

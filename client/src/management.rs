@@ -10,6 +10,7 @@ use boundary_wire::client::{
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::operator::Need;
 use crate::{Body, ClientError, Http, Response};
 
 pub(crate) const BASE: &str = "/.enclave/v1";
@@ -78,19 +79,35 @@ impl Http {
         progress: &mut dyn FnMut(u64),
     ) -> Result<AppInfo, ClientError> {
         let target = format!("{BASE}/apps/{}", escape(name));
+        let token = self.token(Need::manager(Some(name)))?;
         let options = options.pairs();
-        let reply = if options.is_empty() {
+        let response = if options.is_empty() {
             let body = Body::Pieces("application/octet-stream", &[artifact], progress);
-            self.reply("PUT", &target, body)?
+            self.accepted("PUT", &target, token.as_ref(), body)?
         } else {
             let form = Form::new(&options, artifact);
             let body = Body::Pieces(&form.media, &[&form.head, artifact, &form.tail], progress);
-            self.reply("PUT", &target, body)?
+            self.accepted("PUT", &target, token.as_ref(), body)?
         };
-        match reply {
+        match reply(&response)? {
             Reply::Loaded { app } => Ok(app),
             _ => Err(ClientError::Protocol("the answer to an upload is not `loaded`".into())),
         }
+    }
+
+    /// `challenge`: a one-time nonce of this connection.
+    pub fn challenge(&mut self) -> Result<String, ClientError> {
+        match self.reply("POST", &format!("{BASE}/challenge"), Body::Empty)? {
+            Reply::Challenge { nonce } => Ok(nonce),
+            _ => Err(ClientError::Protocol("the answer to a challenge has no nonce".into())),
+        }
+    }
+
+    /// A token for what needs one, if there is a key.
+    fn token(&mut self, need: Need<'_>) -> Result<Option<Secret>, ClientError> {
+        let Some(operator) = self.operator.clone() else { return Ok(None) };
+        let nonce = if need.wants_nonce() { Some(self.challenge()?) } else { None };
+        operator.token(need, nonce).map(Some)
     }
 
     /// The configuration, leaf by leaf.
@@ -106,7 +123,7 @@ impl Http {
     /// The evidence document, for a verifier that is not here: [`attestation::verify`].
     pub fn evidence(&mut self) -> Result<EvidenceDocument, ClientError> {
         let target = format!("{BASE}/evidence");
-        let response = self.accepted("GET", &target, Body::Empty)?;
+        let response = self.accepted("GET", &target, None, Body::Empty)?;
         let text = String::from_utf8(response.body).map_err(|_| ClientError::Protocol("not UTF-8".into()))?;
         EvidenceDocument::from_json(&text).map_err(|e| ClientError::Protocol(format!("GET {target}: {e}")))
     }
@@ -118,23 +135,19 @@ impl Http {
 
     /// The certificate signing request of the enclave's CA, PEM.
     pub fn ca_csr(&mut self) -> Result<String, ClientError> {
-        let response = self.accepted("GET", &format!("{BASE}/ca/csr"), Body::Empty)?;
+        let response = self.accepted("GET", &format!("{BASE}/ca/csr"), None, Body::Empty)?;
         String::from_utf8(response.body).map_err(|_| ClientError::Protocol("the request is not PEM".into()))
     }
 
     /// Installs the certificate chain (PEM) that an operator made of the signing request.
     pub fn ca_install(&mut self, chain_pem: &[u8]) -> Result<(), ClientError> {
         let body = Body::Bytes("application/pem-certificate-chain", chain_pem);
-        self.accepted("POST", &format!("{BASE}/ca/install"), body).map(|_| ())
+        let token = self.token(Need::manager(None))?;
+        self.accepted("POST", &format!("{BASE}/ca/install"), token.as_ref(), body).map(|_| ())
     }
 
     fn reply(&mut self, method: &str, target: &str, body: Body<'_>) -> Result<Reply, ClientError> {
-        let response = self.accepted(method, target, body)?;
-        match decode_reply(&response.body) {
-            Ok(Reply::Error(error)) => Err(ClientError::Refused(error)),
-            Ok(reply) => Ok(reply),
-            Err(error) => Err(ClientError::Protocol(error.to_string())),
-        }
+        reply(&self.accepted(method, target, None, body)?)
     }
 
     fn json<T: DeserializeOwned>(
@@ -143,15 +156,32 @@ impl Http {
         target: &str,
         body: Body<'_>,
     ) -> Result<T, ClientError> {
-        let response = self.accepted(method, target, body)?;
+        let response = self.accepted(method, target, None, body)?;
         serde_json::from_slice(&response.body)
             .map_err(|e| ClientError::Protocol(format!("{method} {target}: {e}")))
     }
 
     /// An answer with status 2xx; anything else is a refusal.
-    fn accepted(&mut self, method: &str, target: &str, body: Body<'_>) -> Result<Response, ClientError> {
-        let response = self.request(method, target, &[("accept", "application/json, */*")], body)?;
+    fn accepted(
+        &mut self,
+        method: &str,
+        target: &str,
+        token: Option<&Secret>,
+        body: Body<'_>,
+    ) -> Result<Response, ClientError> {
+        let bearer = token.map(|token| Secret::new(format!("Bearer {}", token.expose())));
+        let mut headers = vec![("accept", "application/json, */*")];
+        headers.extend(bearer.as_ref().map(|value| ("authorization", value.expose())));
+        let response = self.request(method, target, &headers, body)?;
         if response.is_success() { Ok(response) } else { Err(ClientError::Refused(refusal(&response))) }
+    }
+}
+
+fn reply(response: &Response) -> Result<Reply, ClientError> {
+    match decode_reply(&response.body) {
+        Ok(Reply::Error(error)) => Err(ClientError::Refused(error)),
+        Ok(reply) => Ok(reply),
+        Err(error) => Err(ClientError::Protocol(error.to_string())),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use attestation::leaf_certificate::LeafCertificate;
 use attestation::manifest::Proof;
+use attestation::verify::issuer_spki;
 use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
 
 use crate::ClientError;
 
@@ -34,6 +36,17 @@ impl Peer {
     /// What the leaf claims of the enclave. Reading a claim does not verify it.
     pub fn claims(&self) -> Result<LeafCertificate, ClientError> {
         Ok(LeafCertificate::from_der(self.leaf_der())?)
+    }
+
+    /// What operators' tokens for this enclave name as their audience: the SHA-256 of its CA's public key, hex.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAudience`] if the leaf is not signed by the CA beside it. Whoever put another enclave's CA
+    /// there would get tokens for that one.
+    pub fn audience(&self) -> Result<String, ClientError> {
+        let [leaf, authority, ..] = self.chain.as_slice() else { return Err(ClientError::NoAudience) };
+        let spki = issuer_spki(leaf, authority).ok_or(ClientError::NoAudience)?;
+        Ok(attestation::hex::encode(&Sha256::digest(spki)))
     }
 
     /// That the proved leaf is part of the configuration this certificate names.

@@ -13,6 +13,7 @@ mod frame;
 mod image;
 mod rpc;
 mod start;
+mod token;
 
 /// A decoder under attack.
 #[derive(Clone, Copy)]
@@ -34,6 +35,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "client_requests", run: client::requests },
     Decoder { name: "client_reply", run: client::reply },
     Decoder { name: "policy_page", run: evidence::policy_page },
+    Decoder { name: "operator_token", run: token::operator_token },
     Decoder { name: "manifest", run: evidence::manifest },
     Decoder { name: "inclusion_proof", run: evidence::inclusion_proof },
     Decoder { name: "leaf_certificate", run: evidence::leaf_certificate },

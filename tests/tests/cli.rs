@@ -31,6 +31,7 @@ impl Cli {
             .env("ENCLAVE_OS_SERVER", &self.server)
             .env_remove("ENCLAVE_OS_CA")
             .env_remove("ENCLAVE_OS_VERIFY_POLICY")
+            .env_remove("ENCLAVE_OS_KEY")
             .output()
             .unwrap()
     }

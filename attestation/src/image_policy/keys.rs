@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use sha2::{Digest, Sha256};
 
 /// A public key that verifies tokens: ES256 or EdDSA. On a page it is `p256:` or `ed25519:` and the
 /// base64url of the uncompressed point (65 bytes) or of the key (32 bytes).
@@ -82,7 +83,8 @@ impl PublicKey {
         Self::from_spki(&der).ok_or(KeyError::Algorithm)
     }
 
-    fn from_spki(der: &[u8]) -> Option<Self> {
+    /// Reads a SubjectPublicKeyInfo (RFC 5480 §2, RFC 8410 §4).
+    pub fn from_spki(der: &[u8]) -> Option<Self> {
         if let Some(point) = der.strip_prefix(&P256_SPKI) {
             return Self::p256(point.try_into().ok()?);
         }
@@ -110,6 +112,31 @@ impl PublicKey {
         }
     }
 
+    /// Its name in tokens: the JWK thumbprint with SHA-256 (RFC 7638 §3), base64url.
+    pub fn thumbprint(&self) -> String {
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let jwk = match self {
+            PublicKey::P256(point) => {
+                let (x, y) = point[1..].split_at(32);
+                format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, part(x), part(y))
+            }
+            PublicKey::Ed25519(key) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, part(key)),
+        };
+        part(&Sha256::digest(jwk))
+    }
+
+    /// PEM (`PUBLIC KEY`), as a policy file takes it.
+    pub fn to_pem(&self) -> String {
+        let der = match self {
+            PublicKey::P256(point) => [&P256_SPKI[..], point].concat(),
+            PublicKey::Ed25519(key) => [&ED25519_SPKI[..], key].concat(),
+        };
+        let text = STANDARD.encode(der);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+    }
+
     fn p256(point: [u8; 65]) -> Option<Self> {
         (point[0] == 4).then_some(PublicKey::P256(point))
     }
@@ -122,7 +149,8 @@ impl PublicKey {
         }
     }
 
-    fn from_text(text: &str) -> Option<Self> {
+    /// Reads [`PublicKey::to_text`].
+    pub fn from_text(text: &str) -> Option<Self> {
         let decode = |text| URL_SAFE_NO_PAD.decode(text).ok();
         match text.split_once(':')? {
             ("p256", point) => Self::p256(decode(point)?.try_into().ok()?),

@@ -107,6 +107,20 @@ fn keys_come_as_pem_or_jwk() {
     }
 }
 
+#[test]
+fn a_key_has_one_name_and_one_pem() {
+    // RFC 8037 §A.3.
+    let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let key = PublicKey::parse(jwk).unwrap();
+    assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    // openssl, and `{"crv":"P-256","kty":"EC","x":…,"y":…}` through sha256sum.
+    let key = PublicKey::parse(P256_PEM).unwrap();
+    assert_eq!(key.to_pem(), P256_PEM);
+    assert_eq!(PublicKey::parse(ED25519_PEM).unwrap().to_pem(), ED25519_PEM);
+    assert_eq!(key.thumbprint(), "zjgNui-zhhauws2rXioDfcnLz-I4YQPlAS7I78CA6Ik");
+    assert_eq!(PublicKey::from_text(&key.to_text()), Some(key));
+}
+
 #[cfg(feature = "toml")]
 #[test]
 fn a_policy_file_becomes_a_policy() {

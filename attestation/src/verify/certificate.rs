@@ -73,6 +73,16 @@ fn verify_chain(
         .map_err(|()| "the last certificate names itself its issuer and did not sign itself: it is not the one that its operator made".to_owned())
 }
 
+/// The public key (SubjectPublicKeyInfo) of `issuer`, if that is the key `certificate` is signed with.
+pub fn issuer_spki(certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let key = EndEntityCert::try_from(issuer).ok()?;
+    let signed = parse(certificate)?;
+    let (message, signature) = (signed.tbs_certificate.as_ref(), &signed.signature_value.data);
+    let mut all = algorithms().iter();
+    all.find(|algorithm| key.verify_signature(**algorithm, message, signature).is_ok())?;
+    Some(parse(issuer)?.public_key().raw.to_vec())
+}
+
 /// [`authority`] has judged extendedKeyUsage, the last certificate's too, which is none of a path's here.
 struct PurposesJudgedApart;
 
@@ -110,12 +120,7 @@ fn self_signed(der: &CertificateDer<'_>) -> Result<(), ()> {
     if certificate.subject().as_raw() != certificate.issuer().as_raw() {
         return Ok(());
     }
-    let key = EndEntityCert::try_from(der).map_err(|_| ())?;
-    let (message, signature) = (certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
-    let signed = |algorithm: &&dyn rustls_pki_types::SignatureVerificationAlgorithm| {
-        key.verify_signature(*algorithm, message, signature).is_ok()
-    };
-    algorithms().iter().any(signed).then_some(()).ok_or(())
+    issuer_spki(der, der).map(|_| ()).ok_or(())
 }
 
 /// The leaf is valid, give or take what clocks may differ by.

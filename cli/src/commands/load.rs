@@ -1,6 +1,6 @@
 //! `enclave-os load`: compiles where needed, uploads, and checks that what was loaded is what was sent.
 
-mod options;
+pub(super) mod options;
 
 use std::fs;
 use std::path::Path;

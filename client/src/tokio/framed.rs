@@ -1,6 +1,7 @@
 //! The framed JSON protocol without blocking.
 
 use std::io;
+use std::sync::Arc;
 
 use boundary_wire::client::{
     AppInfo, Call, Command, Envelope, LENGTH_PREFIX, Params, Reply, Request, Secret, decode_reply,
@@ -11,8 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::ClientError;
 use crate::framed::unexpected;
+use crate::operator::{Need, Operator};
+use crate::{ClientError, OperatorKey, Peer};
 
 /// Framed JSON over one connection, a request at a time.
 #[derive(Debug)]
@@ -21,11 +23,12 @@ pub struct Framed {
     /// Most bytes of an answer.
     limit: usize,
     auth: Option<Secret>,
+    operator: Option<Operator>,
 }
 
 impl Framed {
     pub(crate) fn new(stream: TlsStream<TcpStream>, limit: usize) -> Self {
-        Self { stream, limit, auth: None }
+        Self { stream, limit, auth: None, operator: None }
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -35,6 +38,34 @@ impl Framed {
     /// Sends this operator token beside every command.
     pub fn set_auth(&mut self, token: Option<Secret>) {
         self.auth = token;
+    }
+
+    /// See [`crate::Framed::operator`].
+    ///
+    /// # Errors
+    /// [`ClientError::NoAudience`].
+    pub fn set_operator(&mut self, key: Arc<OperatorKey>) -> Result<(), ClientError> {
+        let chain = self.stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+        let audience = Peer::new(chain).audience()?;
+        self.operator = Some(Operator { key, audience });
+        Ok(())
+    }
+
+    async fn credential(&mut self, command: &Command) -> Result<Option<Secret>, ClientError> {
+        if self.auth.is_some() {
+            return Ok(self.auth.clone());
+        }
+        let (Some(operator), Some(need)) = (self.operator.clone(), Need::of(command)) else {
+            return Ok(None);
+        };
+        let nonce = match need.wants_nonce() {
+            false => None,
+            true => match self.request(&Request::Envelope(Command::Challenge.into())).await? {
+                Reply::Challenge { nonce } => Some(nonce),
+                other => return Err(unexpected("challenge", &other)),
+            },
+        };
+        operator.token(need, nonce).map(Some)
     }
 
     /// A request and its answer; a refusal is an error.
@@ -59,7 +90,8 @@ impl Framed {
     /// # Errors
     /// [`ClientError`].
     pub async fn command(&mut self, command: Command) -> Result<Reply, ClientError> {
-        self.request(&Request::Envelope(Envelope { auth: self.auth.clone(), command })).await
+        let auth = self.credential(&command).await?;
+        self.request(&Request::Envelope(Envelope { auth, command })).await
     }
 
     /// `wasm_call`: the results, each `{"type":T,"value":V}`.

@@ -133,7 +133,7 @@ impl ApprovedArtifact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide;
+    use crate::{Circumstances, Nonces, Wish, decide};
     use attestation::image_policy::ImagePolicy;
 
     fn development() -> Policy {
@@ -141,9 +141,15 @@ mod tests {
         Policy::from_page(&page).unwrap()
     }
 
+    fn grant(policy: &Policy, operation: Operation) -> Grant {
+        let nonces = Nonces::default();
+        let at = Circumstances { audience: "", now: std::time::Duration::ZERO, nonces: &nonces };
+        decide(policy, Wish::new(operation), None, at).unwrap()
+    }
+
     fn approve_loaded(bytes: &[u8]) -> Result<ApprovedArtifact, NotApproved> {
         let policy = development();
-        approve(&policy, &decide(&policy, Operation::Load, None).unwrap(), bytes.to_vec())
+        approve(&policy, &grant(&policy, Operation::Load), bytes.to_vec())
     }
 
     #[test]
@@ -184,7 +190,7 @@ mod tests {
     fn only_a_grant_for_loading_counts() {
         let policy = development();
         for operation in Operation::ALL {
-            let grant = decide(&policy, operation, None).unwrap();
+            let grant = grant(&policy, operation);
             let approved = approve(&policy, &grant, b"\x7fELF".to_vec());
             assert_eq!(approved.is_ok(), operation == Operation::Load, "{operation:?}");
         }

@@ -1,6 +1,7 @@
 //! The measured policy, parsed and checked as far as keys can be checked.
 
-use attestation::image_policy::{ImagePolicy, PageError, PublicKey};
+use attestation::image_policy::{ImagePolicy, Operator, PageError, PublicKey};
+use attestation::operator_token::Role;
 use graviola::signing::ecdsa::{P256, VerifyingKey};
 use graviola::signing::eddsa::Ed25519VerifyingKey;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -9,7 +10,11 @@ use crate::names::Hostname;
 
 /// What the owner of the image allows. Made from the measured page alone.
 #[derive(Clone, Debug)]
-pub struct Policy(ImagePolicy);
+pub struct Policy {
+    page: ImagePolicy,
+    /// Names of the operators' keys in tokens, in the order of the page.
+    key_names: Vec<String>,
+}
 
 /// Why the page in the image is no policy. The enclave does not start with one.
 #[derive(Debug, thiserror::Error)]
@@ -45,43 +50,56 @@ impl Policy {
                 certificate.map_err(PolicyError::EgressCa)?;
             }
         }
-        Ok(Policy(policy))
+        let key_names = policy.operators.iter().map(|operator| operator.key.thumbprint()).collect();
+        Ok(Policy { page: policy, key_names })
     }
 
     /// Whether nothing is protected: whoever reaches the port may load code.
     pub fn development(&self) -> bool {
-        self.0.development
+        self.page.development
     }
 
     /// Certificates that replace the Mozilla roots for outgoing connections.
     pub fn egress_ca_pem(&self) -> Option<&str> {
-        self.0.egress_ca_pem.as_deref()
+        self.page.egress_ca_pem.as_deref()
     }
 
     /// Whether certificates also carry interoperable evidence.
     pub fn interop(&self) -> bool {
-        self.0.interop
+        self.page.interop
     }
 
     /// DNS names of the enclave's own certificate.
     pub fn served_names(&self) -> &[String] {
-        &self.0.served_names
+        &self.page.served_names
     }
 
     /// Whether `hostname` is the enclave's own, so that no app may have it: a client that asks for it means
     /// the enclave, management included.
     pub fn is_reserved(&self, hostname: &Hostname) -> bool {
-        hostname.as_str() == "localhost" || self.0.served_names.iter().any(|name| name == hostname.as_str())
+        hostname.as_str() == "localhost"
+            || self.page.served_names.iter().any(|name| name == hostname.as_str())
     }
 
-    /// Whether the policy names anybody who could load code or look after the enclave.
+    /// Whether the policy names anybody who could look after the enclave.
     pub fn has_operators(&self) -> bool {
-        !self.0.operators.is_empty()
+        !self.page.operators.is_empty()
+    }
+
+    /// Whether the policy names anybody who has this role, or delegates it.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.page.operators.iter().any(|operator| Role::from(operator.role) >= role)
+    }
+
+    /// The operator whose key has this name ([`PublicKey::thumbprint`]).
+    pub(crate) fn operator(&self, key_name: &str) -> Option<&Operator> {
+        let at = self.key_names.iter().position(|name| name == key_name)?;
+        self.page.operators.get(at)
     }
 
     /// The policy as it stands in the page.
     pub fn page(&self) -> &ImagePolicy {
-        &self.0
+        &self.page
     }
 }
 
@@ -95,7 +113,7 @@ fn is_usable(key: &PublicKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use attestation::image_policy::{CodeSigner, Operator, Role};
+    use attestation::image_policy::{CodeSigner, Role};
 
     fn read(policy: ImagePolicy) -> Result<Policy, PolicyError> {
         Policy::from_page(&policy.to_page().unwrap())

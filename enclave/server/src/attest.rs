@@ -6,7 +6,7 @@ use attestation::instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boundary_wire::client::{Attest, Reply};
-use enclave_access::{Operation, decide};
+use enclave_access::{Operation, Wish};
 use enclave_platform::clock::Monotonic;
 use enclave_ratls::{Document, Generation, Identity, Offline, Quote, QuoteError, Status, claimed_now};
 use enclave_worker::{Handle, LogLevel};
@@ -66,7 +66,7 @@ pub(crate) async fn challenge(
 /// A quote that binds this very connection to the client's nonce.
 pub(crate) async fn attest(session: &Session, attest: &Attest, auth: Option<&str>) -> Result<Reply, Refusal> {
     let services = &session.services;
-    decide(&services.policy, Operation::Evidence, auth)?;
+    session.decide(Wish::new(Operation::Evidence), auth)?;
     // What cannot be answered costs nobody a quote.
     let report_data = session.channel_report_data(&attest.nonce().ok_or_else(bad_nonce)?)?;
     let place = services.quotes.place(QuoteFor::Request)?;
@@ -91,7 +91,7 @@ pub(crate) async fn evidence(
     auth: Option<&str>,
 ) -> Result<String, Refusal> {
     let services = &session.services;
-    decide(&services.policy, Operation::Evidence, auth)?;
+    session.decide(Wish::new(Operation::Evidence), auth)?;
     let offline = services.identities.offline(&session.scope).map_err(internal)?;
     let offline = offline.ok_or_else(|| unknown_app(session.sni.as_deref().unwrap_or_default()))?;
     // The moment of what it tells: quotes may be long in coming.

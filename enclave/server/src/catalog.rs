@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use boundary_wire::client::{AppInfo, AppState, Storage};
+use boundary_wire::client::{Access, AppInfo, AppState, Storage};
 use enclave_runtime::App;
 
 use crate::gate::Gate;
@@ -19,6 +19,8 @@ pub struct Entry {
     pub info: AppInfo,
     /// Where its HTTP routes begin.
     pub route_prefix: String,
+    /// Who may call it.
+    pub access: Access,
     /// Extension `.3.1` of its certificate.
     pub configuration_root: [u8; 32],
     /// What can be done with it.

@@ -1,7 +1,7 @@
 //! What each command does, whichever protocol it came by.
 
-use boundary_wire::client::{Call, Command, Envelope, Load, Reply};
-use enclave_access::{Operation, decide};
+use boundary_wire::client::{Access, Call, Command, Envelope, Load, Reply};
+use enclave_access::{Grant, Operation, Wish};
 use enclave_runtime::CallHost;
 
 use crate::attest;
@@ -21,7 +21,11 @@ pub(crate) async fn run(session: &Session, envelope: Envelope, share: &mut Share
         Command::List => list(session, auth),
         Command::Load(load) => {
             let fresh = session.share(limits::ALLOWANCE);
-            self::load(session, load, std::mem::replace(share, fresh), auth).await
+            let share = std::mem::replace(share, fresh);
+            match may_load(session, &load.name, auth) {
+                Ok(grant) => self::load(session, load, share, &grant).await,
+                Err(refusal) => Err(refusal),
+            }
         }
         Command::Unload(unload) => self::unload(session, unload.name, auth).await,
         Command::Schema(schema) => self::schema(session, &schema.app, auth),
@@ -33,11 +37,16 @@ pub(crate) async fn run(session: &Session, envelope: Envelope, share: &mut Share
 
 pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> Result<Reply, Refusal> {
     let services = &session.services;
-    decide(&services.policy, Operation::Call, auth)?;
     session.in_scope(&call.app)?;
     let host = CallHost { handle: session.handle.clone(), backend: services.backend.clone() };
+    let mut admitted = false;
     loop {
         let entry = services.catalog.entry(&call.app)?;
+        // A token that is good for one time is shown once, even if the app is replaced meanwhile.
+        if !admitted {
+            session.decide_on(Operation::Call, &entry, auth)?;
+            admitted = entry.access == Access::Token;
+        }
         let (app, gate) = entry.ready()?;
         session.check_fresh(&entry)?;
         match gate.enter() {
@@ -73,33 +82,37 @@ fn app_changing(name: &str) -> Refusal {
 }
 
 pub(crate) fn list(session: &Session, auth: Option<&str>) -> Result<Reply, Refusal> {
-    decide(&session.services.policy, Operation::List, auth)?;
     session.enclave_only()?;
+    session.decide(Wish::new(Operation::List), auth)?;
     let apps = session.services.catalog.snapshot();
     Ok(Reply::Apps { apps: apps.values().map(crate::catalog::Entry::listed).collect() })
 }
 
 pub(crate) fn schema(session: &Session, name: &str, auth: Option<&str>) -> Result<Reply, Refusal> {
-    let services = &session.services;
-    decide(&services.policy, Operation::Schema, auth)?;
     session.in_scope(name)?;
-    let entry = services.catalog.entry(name)?;
+    let entry = session.services.catalog.entry(name)?;
+    session.decide_on(Operation::Schema, &entry, auth)?;
     let (app, _) = entry.ready()?;
     session.check_fresh(&entry)?;
     Ok(Reply::Schema { app: name.to_owned(), schema: app.schema() })
+}
+
+/// Whether an app of that name may be loaded here. Asked once for each load: a manager's token is good for one.
+pub(crate) fn may_load(session: &Session, name: &str, auth: Option<&str>) -> Result<Grant, Refusal> {
+    session.enclave_only()?;
+    session.decide(Wish::on(Operation::Load, name), auth)
 }
 
 pub(crate) async fn load(
     session: &Session,
     mut load: Box<Load>,
     share: Share,
-    auth: Option<&str>,
+    grant: &Grant,
 ) -> Result<Reply, Refusal> {
     let services = &session.services;
-    let grant = decide(&services.policy, Operation::Load, auth)?;
     session.enclave_only()?;
     let bytes = std::mem::take(&mut load.bytes);
-    let artifact = enclave_access::code_policy::approve(&services.policy, &grant, bytes)?;
+    let artifact = enclave_access::code_policy::approve(&services.policy, grant, bytes)?;
     let (app, change) = services.control.ask(|done| Job::Load { load, artifact, share, done }).await?;
     session.accept_own_change(&change);
     Ok(Reply::Loaded { app })
@@ -107,14 +120,14 @@ pub(crate) async fn load(
 
 /// Why no credential whatever lets anybody load; `None`: there are some that do.
 pub(crate) fn nobody_loads(session: &Session) -> Option<Refusal> {
-    let denied = decide(&session.services.policy, Operation::Load, None).err()?;
-    (denied.code() == "no-operators").then(|| denied.into())
+    let denied = session.decide(Wish::new(Operation::Load), None).err()?;
+    (denied.code() == "no-operators").then_some(denied)
 }
 
 pub(crate) async fn unload(session: &Session, name: String, auth: Option<&str>) -> Result<Reply, Refusal> {
     let services = &session.services;
-    decide(&services.policy, Operation::Unload, auth)?;
     session.enclave_only()?;
+    session.decide(Wish::on(Operation::Unload, &name), auth)?;
     if !services.catalog.snapshot().contains_key(&name) {
         return Ok(Reply::NotFound { name });
     }
@@ -137,13 +150,14 @@ pub(crate) fn describe(
     name: &str,
     auth: Option<&str>,
 ) -> Result<serde_json::Value, Refusal> {
-    decide(&session.services.policy, Operation::List, auth)?;
     session.enclave_only()?;
+    session.decide(Wish::on(Operation::List, name), auth)?;
     let entry = session.services.catalog.entry(name)?;
     let mut shown =
         serde_json::to_value(entry.listed()).map_err(|error| Refusal::new("internal", error.to_string()))?;
     if let Some(members) = shown.as_object_mut() {
         members.insert("route_prefix".into(), entry.route_prefix.clone().into());
+        members.insert("access".into(), serde_json::json!(entry.access));
         if let State::Damaged(why) = &entry.state {
             members.insert("damage".into(), why.clone().into());
         }

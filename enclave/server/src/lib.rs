@@ -77,6 +77,8 @@ pub(crate) struct Info {
 /// What answers are made of, on one worker.
 pub(crate) struct Services {
     pub(crate) policy: Arc<Policy>,
+    /// What operators' tokens name as their audience.
+    pub(crate) audience: Arc<str>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) info: Arc<Info>,
@@ -100,10 +102,22 @@ pub struct Server {
 impl Server {
     /// A server on the worker of `handle`, whose records go through `backend`.
     pub fn new(booted: Booted, handle: Handle, backend: Arc<dyn Backend>) -> Server {
-        let Booted { policy, identities, catalog, info, budget, mailbox, quotes, buckets, refused, store } =
-            booted;
+        let Booted {
+            policy,
+            audience,
+            identities,
+            catalog,
+            info,
+            budget,
+            mailbox,
+            quotes,
+            buckets,
+            refused,
+            store,
+        } = booted;
         let services = Services {
             policy,
+            audience,
             identities,
             catalog,
             info,

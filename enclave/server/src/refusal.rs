@@ -59,7 +59,11 @@ impl Refusal {
             | "artifact-damaged"
             | "artifact-incompatible"
             | "unsupported-imports" => StatusCode::BAD_REQUEST,
-            "no-operators" | "tokens-not-supported" | "not-granted" | "not-here" => StatusCode::FORBIDDEN,
+            "unauthenticated" => StatusCode::UNAUTHORIZED,
+            code if code.starts_with("token-") || code.starts_with("nonce-") => StatusCode::UNAUTHORIZED,
+            "no-operators" | "role-too-low" | "app-not-allowed" | "not-granted" | "not-here" => {
+                StatusCode::FORBIDDEN
+            }
             "not-found" | "unknown-app" | "unknown-function" | "unknown-leaf" => StatusCode::NOT_FOUND,
             "method-not-allowed" => StatusCode::METHOD_NOT_ALLOWED,
             "timeout" => StatusCode::REQUEST_TIMEOUT,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use enclave_access::{Circumstances, Grant, Nonces, Operation, Wish, decide};
 use enclave_ratls::{Change, Identity, LeafKey, ReportData, Scope, Seen};
 use enclave_worker::Handle;
 
@@ -16,6 +17,7 @@ use crate::places::Place;
 use crate::refusal::{Refusal, unknown_app};
 use crate::shared::Channel;
 use crate::{Services, attest};
+use boundary_wire::client::Access;
 
 /// One connection after its handshake.
 pub(crate) struct Session {
@@ -33,7 +35,8 @@ pub(crate) struct Session {
     key: LeafKey,
     /// The connection itself.
     channel: Channel,
-    nonce: Mutex<Option<[u8; 32]>>,
+    /// Handed out on it and not used yet.
+    nonces: Nonces,
     closing: AtomicBool,
 }
 
@@ -47,9 +50,9 @@ impl Session {
         place: Arc<Place>,
     ) -> Session {
         let Identity { scope, seen, key, .. } = identity;
-        let (seen, nonce, closing) = (Mutex::new(seen), Mutex::new(None), AtomicBool::new(false));
+        let (seen, nonces, closing) = (Mutex::new(seen), Nonces::default(), AtomicBool::new(false));
         let quotes = attest::own_bucket();
-        Session { services, handle, scope, sni, place, quotes, seen, key, channel, nonce, closing }
+        Session { services, handle, scope, sni, place, quotes, seen, key, channel, nonces, closing }
     }
 
     /// A share of the budget, with `allowance` bytes outside of it.
@@ -142,14 +145,36 @@ impl Session {
         self.seen().accept_own_change(change);
     }
 
-    /// A new one-time nonce, in place of the last one.
+    /// Whether whoever shows this credential on this connection may do that. A one-time nonce in it is used up.
+    pub(crate) fn decide(&self, wish: Wish<'_>, auth: Option<&str>) -> Result<Grant, Refusal> {
+        let services = &self.services;
+        let at = Circumstances {
+            audience: &services.audience,
+            now: self.handle.clock().unix(),
+            nonces: &self.nonces,
+        };
+        Ok(decide(&services.policy, wish, auth, at)?)
+    }
+
+    /// The same for an app and what it demands.
+    pub(crate) fn decide_on(
+        &self,
+        operation: Operation,
+        app: &Entry,
+        auth: Option<&str>,
+    ) -> Result<Grant, Refusal> {
+        let by_token = app.access == Access::Token;
+        self.decide(Wish::on(operation, &app.info.name).by_token(by_token), auth)
+    }
+
+    /// A new one-time nonce.
     pub(crate) fn challenge(&self) -> Result<String, Refusal> {
         let mut nonce = [0; 32];
         self.handle
             .platform()
             .random(&mut nonce)
             .map_err(|error| Refusal::new("no-randomness", error.to_string()))?;
-        *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce);
+        self.nonces.add(nonce);
         Ok(URL_SAFE_NO_PAD.encode(nonce))
     }
 

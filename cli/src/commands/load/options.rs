@@ -130,7 +130,7 @@ fn size(text: &str) -> Result<u64, Failure> {
     scaled(bare, &units).ok_or_else(|| Failure::usage(format!("`{text}` is not a size such as 64MiB")))
 }
 
-fn milliseconds(text: &str) -> Result<u64, Failure> {
+pub(in crate::commands) fn milliseconds(text: &str) -> Result<u64, Failure> {
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000)];
     scaled(text, &units)
         .filter(|_| text.ends_with(|c: char| c.is_ascii_alphabetic()))

@@ -12,6 +12,7 @@ use enclave_runtime::{ARTIFACT_TARGET, ENGINE, ENGINE_VERSION, Runtime, StartErr
 use enclave_sealed_store::{Backend, OpenError, Store, StoreError};
 use enclave_wasi::EgressTls;
 use enclave_worker::{Handle, LogLevel};
+use graviola::hashing::{Hash as _, Sha256};
 
 use super::quotes::{HostQuoting, QuoteDesk};
 use super::record::{AppRecord, DataKey};
@@ -135,6 +136,7 @@ impl Control {
         control.keep_up().await;
         let booted = Booted {
             policy,
+            audience: hex::encode(Sha256::hash(&identities.ca_spki_der()).as_ref()).into(),
             identities,
             catalog,
             info: Arc::new(info),

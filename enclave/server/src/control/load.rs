@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use boundary_wire::client::{Access, AppExport, AppInfo, DataPolicy, Load};
+use boundary_wire::client::{AppExport, AppInfo, DataPolicy, Load};
 use enclave_access::ApprovedArtifact;
 use enclave_access::names::{AppName, Hostname, RoutePrefix};
 use enclave_platform::RandomError;
@@ -223,13 +223,6 @@ fn names(load: &Load) -> Result<Names, Refusal> {
 }
 
 fn check_options(load: &Load) -> Result<(), Refusal> {
-    if load.access == Some(Access::Token) {
-        return Err(Refusal::new(
-            "not-available",
-            "`access: \"token\"` needs tokens, and this build accepts none yet: leave `access` out, and anyone who can \
-             connect may call the app",
-        ));
-    }
     if load.timeout_ms.is_some_and(|timeout| timeout > limits::MAX_TIMEOUT_MS) {
         let message = format!("timeout_ms is at most {}", limits::MAX_TIMEOUT_MS);
         return Err(Refusal::new("bad-limits", message));

@@ -14,7 +14,7 @@ mod upkeep;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use boundary_wire::client::AppInfo;
+use boundary_wire::client::{Access, AppInfo};
 use enclave_access::Policy;
 use enclave_platform::Platform;
 use enclave_platform::clock::Monotonic;
@@ -78,6 +78,7 @@ enum Data {
 #[derive(Clone)]
 pub struct Booted {
     pub(crate) policy: Arc<Policy>,
+    pub(crate) audience: Arc<str>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) info: Arc<Info>,
@@ -291,6 +292,7 @@ fn entries(apps: &BTreeMap<String, Known>) -> Result<BTreeMap<String, Entry>, Re
                 Entry {
                     info: record.info(),
                     route_prefix: record.route_prefix.clone(),
+                    access: record.access,
                     configuration_root: match root {
                         Err(_) if damaged => [0; 32],
                         root => root.map_err(|error| Refusal::new("bad-configuration", error))?,
@@ -309,6 +311,7 @@ fn entries(apps: &BTreeMap<String, Known>) -> Result<BTreeMap<String, Entry>, Re
                     storage: None,
                 },
                 route_prefix: String::new(),
+                access: Access::Token,
                 configuration_root: [0; 32],
                 state: known.state.clone(),
             },

@@ -33,6 +33,8 @@ pub(crate) struct AppRecord {
     pub(crate) version: Option<String>,
     pub(crate) data_policy: DataPolicy,
     pub(crate) log_policy: LogPolicy,
+    #[serde(default)]
+    pub(crate) access: Access,
     #[serde(with = "hex::array")]
     pub(crate) env_salt: [u8; 32],
     #[serde(with = "hex::array")]
@@ -131,6 +133,7 @@ impl AppRecord {
             version: load.version.clone(),
             data_policy: load.data_policy.unwrap_or_default(),
             log_policy: load.log_policy.unwrap_or_default(),
+            access: load.access.unwrap_or_default(),
             env_salt,
             secrets_salt,
             exports: Vec::new(),
@@ -161,6 +164,7 @@ impl AppRecord {
     pub(crate) fn identity(&self) -> Result<AppIdentity, IdentityFault> {
         let hosts = self.egress.as_ref().map_or_else(|| json!("any"), |hosts| json!(hosts));
         let leaves = vec![
+            Leaf::json("access", &self.access)?,
             Leaf::json("data_policy", &self.data_policy)?,
             Leaf::json("egress", &hosts)?,
             Leaf::salted("env", &self.env_salt, &self.env)?,
@@ -212,7 +216,7 @@ impl AppRecord {
             version: self.version.clone(),
             data_policy: self.data_policy,
             log_policy: self.log_policy,
-            access: Access::Open,
+            access: self.access,
             key_source: self.key.source(),
             namespace,
         }

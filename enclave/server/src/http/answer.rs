@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use boundary_wire::client::{Attest, Call, Load, Params, Reply, encode_text};
-use enclave_access::{Operation, decide};
+use boundary_wire::client::{Attest, Call, Load, Params, Reply, Secret, encode_text};
+use enclave_access::{Operation, Wish};
 use enclave_platform::ThreadIndex;
 use enclave_ratls::Scope;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{StatusCode, Uri, Version};
+use http::{HeaderMap, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -17,7 +17,7 @@ use super::held::{Answers, Content};
 use super::multipart::{Event, Multipart, MultipartError};
 use super::path::{self, Path, PathError};
 use super::routes::{self, Found, Route};
-use super::{Answer, Request, Response, json, options, problem};
+use super::{Answer, Request, Response, credential, json, options, problem};
 use crate::control::{Job, MAX_ARTIFACT};
 use crate::refusal::{Refusal, unknown_app};
 use crate::session::Session;
@@ -88,7 +88,7 @@ impl From<MultipartError> for Refusal {
 
 async fn respond(session: &Session, request: Request) -> Result<Response, Failure> {
     check_authority(session, &request)?;
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let path = Path::parse(head.uri.path())?;
     match routes::find(&head.method, path.segments()) {
         Found::Route(route, names) => {
@@ -100,7 +100,7 @@ async fn respond(session: &Session, request: Request) -> Result<Response, Failur
             Err(Refusal::new("not-found", "there is no such path; /.enclave/v1/openapi.json lists them")
                 .into())
         }
-        Found::Outside => Err(app_route(session, &path).into()),
+        Found::Outside => Err(app_route(session, &path, &mut head.headers).into()),
     }
 }
 
@@ -134,9 +134,11 @@ fn check_authority(session: &Session, request: &Request) -> Result<(), Refusal> 
 }
 
 /// What is not in the reserved tree belongs to an app, or to nobody.
-fn app_route(session: &Session, path: &Path<'_>) -> Refusal {
+fn app_route(session: &Session, path: &Path<'_>, headers: &mut HeaderMap) -> Refusal {
+    let auth = credential::bearer(headers).map(Secret::new);
+    credential::keep_from_guest(headers);
     let apps = session.services.catalog.snapshot();
-    let app = match &session.scope {
+    let name = match &session.scope {
         Scope::App(app) => Some(app.as_str()),
         Scope::Enclave => apps
             .iter()
@@ -144,15 +146,19 @@ fn app_route(session: &Session, path: &Path<'_>) -> Refusal {
             .max_by_key(|(_, entry)| entry.route_prefix.len())
             .map(|(name, _)| name.as_str()),
     };
-    match app {
-        Some(app) => Refusal::new(
+    let Some(entry) = name.and_then(|name| apps.get(name)) else {
+        return Refusal::new("not-found", "no app has a route here");
+    };
+    let app = &entry.info.name;
+    match session.decide_on(Operation::AppHttp, entry, auth.as_ref().map(Secret::expose)) {
+        Err(refusal) => refusal,
+        Ok(_) => Refusal::new(
             "not-available",
             format!(
                 "this path belongs to app {app:?}, and this build does not serve the HTTP handlers of apps; its functions \
                  are called by POST /.enclave/v1/apps/{app}/call/<function>"
             ),
         ),
-        None => Refusal::new("not-found", "no app has a route here"),
     }
 }
 
@@ -163,15 +169,15 @@ async fn operate(
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<Response, Refusal> {
-    let auth = bearer(head);
+    let auth = credential::bearer(&head.headers);
     let name = names.first().map(String::as_str).unwrap_or_default();
     match route {
         Route::Health => {
-            decide(&session.services.policy, Operation::Health, auth)?;
+            session.decide(Wish::new(Operation::Health), auth)?;
             Ok(json_value(&json!({ "status": "ok" })))
         }
         Route::Ready => {
-            decide(&session.services.policy, Operation::Health, auth)?;
+            session.decide(Wish::new(Operation::Health), auth)?;
             Ok(ready(session).await)
         }
         Route::Manifest => manifest(session, auth),
@@ -196,8 +202,8 @@ async fn operate(
             commands::call(session, &call, auth).await.map(reply)
         }
         Route::CaCsr => {
-            decide(&session.services.policy, Operation::CaCsr, auth)?;
             session.enclave_only()?;
+            session.decide(Wish::new(Operation::CaCsr), auth)?;
             let csr = session.services.identities.csr_pem();
             let csr = csr.map_err(|error| Refusal::new("certificate-failed", error.to_string()))?;
             Ok(typed(Content::Made(csr.into_bytes()), "application/x-pem-file"))
@@ -218,6 +224,11 @@ async fn operate(
         }
         Route::Metrics | Route::Logs => {
             session.enclave_only()?;
+            let wish = match route {
+                Route::Logs => Wish::on(Operation::Logs, name),
+                _ => Wish::new(Operation::Metrics),
+            };
+            session.decide(wish, auth)?;
             Err(Refusal::new("not-available", "this build does not offer this operation"))
         }
     }
@@ -299,7 +310,7 @@ async fn ready(session: &Session) -> Response {
 }
 
 fn manifest(session: &Session, auth: Option<&str>) -> Result<Response, Refusal> {
-    decide(&session.services.policy, Operation::Evidence, auth)?;
+    session.decide(Wish::new(Operation::Evidence), auth)?;
     let manifest = session.services.identities.manifest();
     session.still_attested()?;
     let shown = match &session.scope {
@@ -313,7 +324,7 @@ fn manifest(session: &Session, auth: Option<&str>) -> Result<Response, Refusal> 
 }
 
 fn proof(session: &Session, leaf: &str, auth: Option<&str>) -> Result<Response, Refusal> {
-    decide(&session.services.policy, Operation::Evidence, auth)?;
+    session.decide(Wish::new(Operation::Evidence), auth)?;
     let unknown = || {
         let leaf: String = leaf.chars().take(80).collect();
         Refusal::new("unknown-leaf", format!("the manifest has no leaf {leaf:?}"))
@@ -336,10 +347,8 @@ async fn load(
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<Response, Refusal> {
-    let auth = bearer(head);
     // Before the first byte of the body is read.
-    decide(&session.services.policy, Operation::Load, auth)?;
-    session.enclave_only()?;
+    let grant = commands::may_load(session, name, credential::bearer(&head.headers))?;
     let mut load = Box::new(Load { name: name.to_owned(), ..Load::default() });
     for (option, value) in path::query(head.uri.query())? {
         options::set(&mut load, &option, value)?;
@@ -353,7 +362,7 @@ async fn load(
     let (bytes, share) =
         if is_form { read_form(&mut load, media, body).await? } else { body.read_all().await? };
     load.bytes = bytes;
-    commands::load(session, load, share, auth).await.map(reply)
+    commands::load(session, load, share, &grant).await.map(reply)
 }
 
 /// The component is the part `component`; the other parts are options.
@@ -411,20 +420,14 @@ fn set_option(load: &mut Load, option: Option<(String, Vec<u8>)>) -> Result<(), 
 }
 
 async fn install_ca(session: &Session, body: Incoming, auth: Option<&str>) -> Result<Response, Refusal> {
-    decide(&session.services.policy, Operation::CaInstall, auth)?;
     session.enclave_only()?;
+    session.decide(Wish::new(Operation::CaInstall), auth)?;
     let (bytes, _share) = Body::new(session, body, limits::MAX_PEM)?.read_all().await?;
     let chain_pem =
         String::from_utf8(bytes).map_err(|_| Refusal::new("bad-certificate", "the body is PEM text"))?;
     let change = session.services.control.ask(|done| Job::InstallCa { chain_pem, done }).await?;
     session.accept_own_change(&change);
     Ok(json_value(&json!({ "status": "installed" })))
-}
-
-fn bearer(head: &http::request::Parts) -> Option<&str> {
-    let value = head.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 fn reply(reply: Reply) -> Response {

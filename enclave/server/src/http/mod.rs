@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod credential;
 mod held;
 mod json;
 mod multipart;

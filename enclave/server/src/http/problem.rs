@@ -1,9 +1,10 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde_json::json;
 
+use super::credential;
 use super::held::Content;
 use crate::refusal::Refusal;
 
@@ -23,6 +24,9 @@ pub(super) fn problem(refusal: &Refusal) -> Response<Content> {
     if refusal.code() == "overloaded" {
         // RFC 9110 §10.2.3, in seconds.
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if let Some(challenge) = credential::challenge(refusal) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
 }

@@ -62,6 +62,7 @@ pub const ROUTES: &[RouteInfo] = &[
     route("GET", "apps/{name}/schema", Route::Schema),
     route("GET", "ca/csr", Route::CaCsr),
     route("POST", "ca/install", Route::CaInstall),
+    route("GET", "challenge", Route::Challenge),
     route("POST", "challenge", Route::Challenge),
     route("GET", "openapi.json", Route::OpenApi),
     route("POST", "attest", Route::Attest),
