@@ -331,7 +331,12 @@ impl Host {
 
     /// The next event of this kind gets this lie.
     pub fn lie_next(&mut self, point: Point, lie: Lie, by: u64) {
-        let nth = self.counted.get(&point).copied().unwrap_or(0);
+        self.lie_after(0, point, lie, by);
+    }
+
+    /// As [`Host::lie_next`], behind the next `skip` events.
+    pub fn lie_after(&mut self, skip: u32, point: Point, lie: Lie, by: u64) {
+        let nth = self.counted.get(&point).copied().unwrap_or(0) + skip;
         self.faults.push(Fault { point, nth, lie, by });
     }
 

@@ -223,6 +223,25 @@ fn a_record_that_is_not_the_last_one_is_named() {
 }
 
 #[test]
+fn an_earlier_state_of_a_record_is_named() {
+    let mut named = 0;
+    for (back, skip) in (1..6).flat_map(|back| (0..4).map(move |skip| (back, skip))) {
+        let mut scene = scene();
+        scene.one(0, put()).unwrap();
+        scene.again().unwrap();
+        scene.host.lie_after(skip, Point::Get, Lie::Stale, back);
+        let said = read(&mut scene);
+        // Some states that far back are the last one of this record, or there was none.
+        assert!(["host-misbehaved", "after"].contains(&said.as_str()), "{back} batches back: {said}");
+        named += u32::from(said == "host-misbehaved");
+        scene.host.repent();
+        assert_eq!(read(&mut scene), "after");
+        scene.end().unwrap();
+    }
+    assert!(named > 0);
+}
+
+#[test]
 fn a_batch_that_was_torn_is_found() {
     for lie in [Lie::Torn, Lie::TornFailed, Lie::Ignored] {
         let mut scene = scene();
