@@ -203,7 +203,7 @@ fn a_failed_replacement_leaves_the_old_app() {
         ("route_prefix", "/b", "route-prefix-taken"),
         ("route_prefix", "/.enclave/v1", "bad-route-prefix"),
         ("encryption_key", "beef", "bad-key"),
-        ("access", "token", "not-available"),
+        ("access", "nobody", "bad-request"),
     ] {
         let refused = client.command(&load(field, value));
         assert_eq!(refused["code"], code, "{field}={value}: {refused}");
