@@ -9,7 +9,7 @@ use crate::tool::{self, cargo, run};
 pub(crate) struct Options {
     /// What to measure.
     what: What,
-    /// Print the figures of boundary and handshake as JSON.
+    /// Print the figures as JSON (all but those of storage).
     #[arg(long)]
     json: bool,
 }
@@ -20,6 +20,8 @@ enum What {
     Boundary,
     /// Attested handshakes beside those of a plain TLS server, and one verification in each client.
     Handshake,
+    /// A call of one app alone and beside another at its limits, and throughput beyond capacity.
+    Neighbour,
     /// The host's storage engine against another.
     Storage,
 }
@@ -28,6 +30,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     match options.what {
         What::Boundary => with_hosts("boundary", options.json),
         What::Handshake => with_hosts("handshake", options.json),
+        What::Neighbour => with_hosts("neighbour", options.json),
         What::Storage => {
             run(&mut cargo(&["bench", "--profile", "dev", "-p", "benches", "--bench", "storage"]))
         }

@@ -120,7 +120,9 @@ fn check_authority(session: &Session, request: &Request) -> Result<(), Refusal> 
     let Scope::App(app) = &session.scope else { return Ok(()) };
     let wanted = session.sni.as_deref().unwrap_or_default();
     let is_wanted = |authority: &str| {
-        let host = authority.parse::<Uri>().ok();
+        // `user@host` is no authority of HTTP (RFC 9110 §4.2.4).
+        let host =
+            Some(authority).filter(|text| !text.contains('@')).and_then(|text| text.parse::<Uri>().ok());
         host.as_ref().and_then(Uri::host).is_some_and(|host| host.eq_ignore_ascii_case(wanted))
     };
     // HTTP/1.0 may name no host at all; the handshake has.
@@ -301,6 +303,11 @@ async fn ready(session: &Session) -> Response {
         let full = apps.iter().filter(|(_, entry)| entry.storage().is_some_and(|storage| storage.is_short()));
         members.insert("short_of_storage".into(), full.map(|(name, _)| name.clone()).collect());
         members.insert("damaged".into(), of(|state| matches!(state, catalog::State::Damaged(_))));
+        let damage = apps.iter().filter_map(|(name, entry)| match &entry.state {
+            catalog::State::Damaged(why) => Some((name.clone(), why.clone().into())),
+            _ => None,
+        });
+        members.insert("damage".into(), serde_json::Value::Object(damage.collect()));
     }
     let mut response = json_value(&document);
     if draining {
