@@ -234,6 +234,21 @@ pub(crate) struct Load {
     /// Who may call it
     #[arg(long, value_enum)]
     pub(crate) access: Option<Access>,
+    /// Fuel of one HTTP request [server's default: 1000000000]
+    #[arg(long, value_name = "N")]
+    pub(crate) http_max_fuel: Option<String>,
+    /// Time in which nothing of an HTTP request or its answer moves, such as 60s
+    #[arg(long, value_name = "TIME")]
+    pub(crate) http_idle_timeout: Option<String>,
+    /// Time of one HTTP request with its answer, such as 5m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) http_timeout: Option<String>,
+    /// Body of an HTTP request, such as 64MiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) http_max_request: Option<String>,
+    /// Body of the answer to an HTTP request, such as 1GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) http_max_response: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

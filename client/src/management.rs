@@ -62,6 +62,16 @@ pub struct LoadOptions {
     pub log_policy: Option<LogPolicy>,
     /// Who may call it.
     pub access: Option<Access>,
+    /// Fuel of one HTTP request.
+    pub http_max_fuel: Option<u64>,
+    /// Wall-clock time in which nothing of an HTTP request or its answer moves.
+    pub http_idle_timeout_ms: Option<u64>,
+    /// Wall-clock time of one HTTP request with its answer.
+    pub http_timeout_ms: Option<u64>,
+    /// Bytes of the body of an HTTP request.
+    pub http_max_request_bytes: Option<u64>,
+    /// Bytes of the body of the answer to one.
+    pub http_max_response_bytes: Option<u64>,
 }
 
 impl Http {
@@ -225,6 +235,11 @@ impl LoadOptions {
             ("data_policy", self.data_policy.map(word)),
             ("log_policy", self.log_policy.map(word)),
             ("access", self.access.map(word)),
+            ("http_max_fuel", number(self.http_max_fuel)),
+            ("http_idle_timeout_ms", number(self.http_idle_timeout_ms)),
+            ("http_timeout_ms", number(self.http_timeout_ms)),
+            ("http_max_request_bytes", number(self.http_max_request_bytes)),
+            ("http_max_response_bytes", number(self.http_max_response_bytes)),
             ("encryption_key", self.encryption_key.as_ref().map(|key| key.expose().to_owned())),
         ];
         pairs.extend(single.into_iter().filter_map(|(name, value)| Some((name, value?))));

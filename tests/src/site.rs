@@ -119,11 +119,13 @@ pub struct Site {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     requests: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Site {
-    /// Serves `pages` by path under `name`, with a certificate of `authority`, on a free port.
+    /// Serves `pages` by path under `name`, with a certificate of `authority`, on a free port. The connection ends with
+    /// the answer, unless the path is asked for with `?keep`.
     ///
     /// # Errors
     /// If no port or certificate can be had.
@@ -137,14 +139,15 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let requests = Arc::new(AtomicU64::new(0));
+        let (requests, connections) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let (config, pages) = (Arc::new(config), Arc::new(pages));
-        let (stopped, counted) = (stop.clone(), requests.clone());
+        let (stopped, counted, opened) = (stop.clone(), requests.clone(), connections.clone());
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     break;
                 }
+                opened.fetch_add(1, Ordering::SeqCst);
                 let (config, pages, counted) = (config.clone(), pages.clone(), counted.clone());
                 std::thread::spawn(move || {
                     // A client that fails its handshake or goes away is none of the site's business.
@@ -154,7 +157,7 @@ impl Site {
                 });
             }
         });
-        Ok(Self { address, stop, requests, thread: Some(thread) })
+        Ok(Self { address, stop, requests, connections, thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -167,6 +170,12 @@ impl Site {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many connections it was asked over.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -190,29 +199,38 @@ fn answer(
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let connection = rustls::ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = BufReader::new(rustls::StreamOwned::new(connection, stream));
-    let mut request = String::new();
-    stream.read_line(&mut request)?;
-    let mut header = String::from("-");
-    while !header.trim().is_empty() {
-        header.clear();
-        if stream.read_line(&mut header)? == 0 {
-            break;
+    loop {
+        let mut request = String::new();
+        if stream.read_line(&mut request)? == 0 {
+            return Ok(());
         }
+        let mut header = String::from("-");
+        while !header.trim().is_empty() {
+            header.clear();
+            if stream.read_line(&mut header)? == 0 {
+                break;
+            }
+        }
+        let target = request.split(' ').nth(1).unwrap_or("/");
+        let (path, keep) = target.strip_suffix("?keep").map_or((target, false), |path| (path, true));
+        let (status, (kind, body)) = match pages.get(path) {
+            Some(page) => ("200 OK", page.clone()),
+            None => ("404 Not Found", ("text/plain", format!("nothing at {path}\n"))),
+        };
+        requests.fetch_add(1, Ordering::SeqCst);
+        let answering = stream.get_mut();
+        let connection = if keep { "keep-alive" } else { "close" };
+        write!(
+            answering,
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: {connection}\r\n\r\n{body}",
+            body.len()
+        )?;
+        if !keep {
+            answering.conn.send_close_notify();
+            return answering.flush();
+        }
+        answering.flush()?;
     }
-    let path = request.split(' ').nth(1).unwrap_or("/");
-    let (status, (kind, body)) = match pages.get(path) {
-        Some(page) => ("200 OK", page.clone()),
-        None => ("404 Not Found", ("text/plain", format!("nothing at {path}\n"))),
-    };
-    requests.fetch_add(1, Ordering::SeqCst);
-    let stream = stream.get_mut();
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )?;
-    stream.conn.send_close_notify();
-    stream.flush()
 }
 
 #[cfg(test)]

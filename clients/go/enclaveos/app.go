@@ -124,6 +124,12 @@ type Load struct {
 	DataPolicy string    `json:"data_policy,omitempty"`
 	LogPolicy  string    `json:"log_policy,omitempty"`
 	Access     string    `json:"access,omitempty"`
+	// What one HTTP request may use; 0 leaves the server's default.
+	HTTPMaxFuel          uint64 `json:"http_max_fuel,omitempty"`
+	HTTPIdleTimeoutMS    uint64 `json:"http_idle_timeout_ms,omitempty"`
+	HTTPTimeoutMS        uint64 `json:"http_timeout_ms,omitempty"`
+	HTTPMaxRequestBytes  uint64 `json:"http_max_request_bytes,omitempty"`
+	HTTPMaxResponseBytes uint64 `json:"http_max_response_bytes,omitempty"`
 }
 
 // Load loads or replaces an app.

@@ -43,6 +43,11 @@ export interface LoadOptions {
   readonly dataPolicy?: "code-hash" | "operator";
   readonly logPolicy?: "host" | "none";
   readonly access?: "open" | "token";
+  readonly httpMaxFuel?: number;
+  readonly httpIdleTimeoutMs?: number;
+  readonly httpTimeoutMs?: number;
+  readonly httpMaxRequestBytes?: number;
+  readonly httpMaxResponseBytes?: number;
 }
 
 /**
@@ -291,6 +296,11 @@ function loadFields(options: LoadOptions): object {
     data_policy: options.dataPolicy,
     log_policy: options.logPolicy,
     access: options.access,
+    http_max_fuel: options.httpMaxFuel,
+    http_idle_timeout_ms: options.httpIdleTimeoutMs,
+    http_timeout_ms: options.httpTimeoutMs,
+    http_max_request_bytes: options.httpMaxRequestBytes,
+    http_max_response_bytes: options.httpMaxResponseBytes,
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

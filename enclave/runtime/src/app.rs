@@ -8,11 +8,12 @@ use boundary_wire::client::{LogPolicy, Params, Storage};
 use boundary_wire::rpc::LogLevel;
 use enclave_sealed_store::{Backend, MAX_RECORDS, Usage};
 use enclave_wasi::filesystem::StorageFailure;
+use enclave_wasi::http::Connections;
 use enclave_wasi::{EgressPolicy, Exit, Filesystem, LogSink, StandardStream, WasiCtx, WasiParams, WasiView};
 use enclave_worker::Handle;
 use futures_lite::future;
 use serde_json::Value;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use crate::error::CallError;
 use crate::exports::{Export, Exports};
@@ -37,19 +38,22 @@ pub struct App {
     pub(crate) code_hash: [u8; 32],
     pub(crate) artifact_bytes: u64,
     pub(crate) exports: Exports,
+    /// `wasi:http/incoming-handler#handle`, if it has one.
+    pub(crate) handler: Option<ComponentExportIndex>,
     pub(crate) pre: InstancePre<CallState>,
     pub(crate) filesystem: Filesystem,
     pub(crate) egress: Arc<EgressPolicy>,
     pub(crate) env: Arc<[(String, String)]>,
     pub(crate) args: Arc<[String]>,
-    pub(crate) running: AtomicU32,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) running: Arc<AtomicU32>,
     pub(crate) results: ResultRoom,
 }
 
 /// What a store holds for one call.
 pub(crate) struct CallState {
-    wasi: WasiCtx,
-    limiter: Limiter,
+    pub(crate) wasi: WasiCtx,
+    pub(crate) limiter: Limiter,
 }
 
 impl WasiView for CallState {
@@ -123,7 +127,7 @@ impl App {
         let invocation = Invocation {
             pre: &self.pre,
             export: &export.index,
-            arguments: &arguments,
+            arguments: arguments.as_slice(),
             results: &export.results,
             limits,
         };
@@ -166,11 +170,7 @@ impl App {
         self.filesystem.abandon().await;
     }
 
-    fn state(&self, host: &CallHost) -> CallState {
-        let log: Arc<dyn LogSink> = match self.spec.log_policy {
-            LogPolicy::Host => Arc::new(ToHost { handle: host.handle.clone(), app: self.spec.name.clone() }),
-            LogPolicy::None => Arc::new(Nowhere),
-        };
+    pub(crate) fn state(&self, host: &CallHost) -> CallState {
         CallState {
             wasi: WasiCtx::new(WasiParams {
                 host: host.handle.clone(),
@@ -179,40 +179,49 @@ impl App {
                 env: Arc::clone(&self.env),
                 args: Arc::clone(&self.args),
                 egress: Arc::clone(&self.egress),
-                log,
+                connections: Arc::clone(&self.connections),
+                log: self.log(host),
             }),
             limiter: Limiter::new(&self.spec.limits),
         }
     }
 
+    /// Where its lines go.
+    pub(crate) fn log(&self, host: &CallHost) -> Arc<dyn LogSink> {
+        match self.spec.log_policy {
+            LogPolicy::Host => Arc::new(ToHost { handle: host.handle.clone(), app: self.spec.name.clone() }),
+            LogPolicy::None => Arc::new(Nowhere),
+        }
+    }
+
     /// A place among the calls that may run at a time.
-    fn slot(&self) -> Result<Slot<'_>, CallError> {
+    pub(crate) fn slot(&self) -> Result<Slot, CallError> {
         let most = self.spec.limits.concurrency;
         self.running
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
                 (running < most).then_some(running + 1)
             })
-            .map(|_| Slot(&self.running))
+            .map(|_| Slot(Arc::clone(&self.running)))
             .map_err(|_| {
                 CallError::Overloaded(format!("{most} calls of this app are running: try again later"))
             })
     }
 }
 
-struct Slot<'a>(&'a AtomicU32);
+pub(crate) struct Slot(Arc<AtomicU32>);
 
-impl Drop for Slot<'_> {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A failure of the store that ended the guest's call.
-fn storage(error: &wasmtime::Error) -> Option<CallError> {
+pub(crate) fn storage(error: &wasmtime::Error) -> Option<CallError> {
     error.downcast_ref::<StorageFailure>().map(|failure| stored(failure.code(), failure))
 }
 
-fn stored(code: &'static str, error: &dyn std::fmt::Display) -> CallError {
+pub(crate) fn stored(code: &'static str, error: &dyn std::fmt::Display) -> CallError {
     if code == "host-misbehaved" {
         CallError::HostMisbehaved(error.to_string())
     } else {

@@ -24,8 +24,8 @@ pub enum LoadError {
     Artifact(#[from] enclave_wasm_platform::LoadError),
     /// The component needs what the enclave does not have.
     #[error(
-        "the component imports what this enclave does not have: {}. It has WASI 0.2 (cli, clocks, filesystem, io, \
-         random, sockets) and privasys:enclave-os/https",
+        "the component imports what this enclave does not have: {}. It has WASI 0.2 (cli, clocks, filesystem, http, \
+         io, random, sockets) and privasys:enclave-os/https",
         .0.join(", ")
     )]
     Imports(Vec<String>),

@@ -1,5 +1,6 @@
 //! One call, from a fresh store to its outcome.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
@@ -32,12 +33,24 @@ pub(crate) trait Limited: Send + 'static {
 }
 
 /// What to run, and under what.
-pub(crate) struct Invocation<'a, T: Limited> {
+pub(crate) struct Invocation<'a, T: Limited, A = &'a [Val]> {
     pub(crate) pre: &'a InstancePre<T>,
     pub(crate) export: &'a ComponentExportIndex,
-    pub(crate) arguments: &'a [Val],
+    pub(crate) arguments: A,
     pub(crate) results: &'a [WitType],
     pub(crate) limits: &'a Limits,
+}
+
+/// What an export is given: values, or what exists only in the store of the call.
+pub(crate) trait Arguments<'a, T> {
+    /// Their values, after the instance was made.
+    fn into_values(self, store: &mut Store<T>) -> wasmtime::Result<Cow<'a, [Val]>>;
+}
+
+impl<'a, T> Arguments<'a, T> for &'a [Val] {
+    fn into_values(self, _: &mut Store<T>) -> wasmtime::Result<Cow<'a, [Val]>> {
+        Ok(Cow::Borrowed(self))
+    }
 }
 
 /// How a call ended, with the store's data where the guest is done with it.
@@ -51,8 +64,8 @@ pub(crate) enum Ended<T> {
 }
 
 /// Runs the call in a store and an instance of its own, until it ends or `deadline` does.
-pub(crate) async fn invoke<T: Limited>(
-    invocation: Invocation<'_, T>,
+pub(crate) async fn invoke<'a, T: Limited, A: Arguments<'a, T>>(
+    invocation: Invocation<'a, T, A>,
     data: T,
     deadline: impl Future<Output = ()>,
 ) -> Ended<T> {
@@ -69,7 +82,7 @@ pub(crate) async fn invoke<T: Limited>(
     }
     let watch = StackWatch::new();
     let outcome = {
-        let run = run(&mut store, &invocation);
+        let run = run(&mut store, invocation);
         // Boxed, so that dropping it happens under the watch too.
         let mut run = Some(Box::pin(run));
         let mut deadline = pin!(deadline);
@@ -98,13 +111,17 @@ pub(crate) async fn invoke<T: Limited>(
     }
 }
 
-async fn run<T: Limited>(store: &mut Store<T>, invocation: &Invocation<'_, T>) -> wasmtime::Result<Vec<Val>> {
+async fn run<'a, T: Limited, A: Arguments<'a, T>>(
+    store: &mut Store<T>,
+    invocation: Invocation<'a, T, A>,
+) -> wasmtime::Result<Vec<Val>> {
     let instance = invocation.pre.instantiate_async(&mut *store).await?;
     let function = instance
         .get_func(&mut *store, invocation.export)
         .ok_or_else(|| wasmtime::Error::msg("the export is not a function"))?;
     let mut results = vec![Val::Bool(false); invocation.results.len()];
-    function.call_async(&mut *store, invocation.arguments, &mut results).await?;
+    let arguments = invocation.arguments.into_values(store)?;
+    function.call_async(&mut *store, &arguments, &mut results).await?;
     Ok(results)
 }
 

@@ -3,7 +3,8 @@
 //! [`Runtime::prepare`] makes an [`App`] of an approved artifact: its metadata is checked, all imports
 //! are resolved, its exports are read with their types. [`App::call`] runs one export in a fresh store
 //! and instance, on a fiber stack of its own, under [`Limits`]; nothing of one call is visible to the
-//! next but what it stored. A long call yields to the other tasks of its worker.
+//! next but what it stored. [`App::serve`] does the same for an HTTP request. A long call yields to the other
+//! tasks of its worker.
 //!
 //! Clients, guests and the host are hostile here: parameters are bounded and checked against the
 //! signature, results are bounded by the engine, and every way a call can end is one [`CallError`] with
@@ -14,6 +15,7 @@
 mod app;
 mod error;
 mod exports;
+mod http;
 mod imports;
 mod invoke;
 mod limits;
@@ -26,7 +28,8 @@ pub use app::{App, CallHost};
 pub use boundary_wire::client::{Access, DataPolicy, LogPolicy, Params};
 pub use error::{CallError, LoadError, StartError};
 pub use exports::Export;
-pub use limits::Limits;
+pub use http::{Delivered, HttpFailure, Request, Serving};
+pub use limits::{HttpLimits, Limits};
 pub use runtime::Runtime;
 pub use spec::{AppSpec, KeySource};
 pub use value::{BadParams, MAX_VALUES};

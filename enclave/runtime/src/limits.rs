@@ -18,16 +18,59 @@ pub struct Limits {
     pub instances: u32,
     /// Wall-clock time, time in host functions included.
     pub timeout_ms: u64,
-    /// Calls at a time; one more is refused.
+    /// Calls and HTTP requests at a time; one more is refused.
     pub concurrency: u32,
     /// Bytes that all calls together may keep in the store.
     #[serde(default = "default_store_bytes")]
     pub store_bytes: u64,
+    /// What one HTTP request may use where that is not the same as for a call.
+    #[serde(default)]
+    pub http: HttpLimits,
 }
 
 /// Of an app that asks for nothing else.
 fn default_store_bytes() -> u64 {
     1 << 30
+}
+
+/// Limits of every HTTP request to an app. Memory, tables and instances are bounded as for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpLimits {
+    /// Instructions, roughly: the engine's fuel.
+    pub fuel: u64,
+    /// Wall-clock time in which no byte of request or answer moves.
+    pub idle_timeout_ms: u64,
+    /// Wall-clock time from the head of the request to the last byte of the answer.
+    pub timeout_ms: u64,
+    /// Bytes of the body of a request.
+    pub request_bytes: u64,
+    /// Bytes of the body of an answer.
+    pub response_bytes: u64,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            fuel: 1_000_000_000,
+            idle_timeout_ms: 60_000,
+            timeout_ms: 300_000,
+            request_bytes: 64 << 20,
+            response_bytes: 1 << 30,
+        }
+    }
+}
+
+impl HttpLimits {
+    fn to_json(self) -> serde_json::Value {
+        serde_json::json!({
+            "fuel": self.fuel,
+            "idle_timeout_ms": self.idle_timeout_ms,
+            "timeout_ms": self.timeout_ms,
+            "request_bytes": self.request_bytes,
+            "response_bytes": self.response_bytes,
+        })
+    }
 }
 
 impl Default for Limits {
@@ -40,6 +83,7 @@ impl Default for Limits {
             timeout_ms: 10_000,
             concurrency: 64,
             store_bytes: default_store_bytes(),
+            http: HttpLimits::default(),
         }
     }
 }
@@ -56,6 +100,7 @@ impl Limits {
             "timeout_ms": self.timeout_ms,
             "concurrency": self.concurrency,
             "store_bytes": self.store_bytes,
+            "http": self.http.to_json(),
         })
     }
 }

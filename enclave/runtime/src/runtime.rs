@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 
 use enclave_access::ApprovedArtifact;
 use enclave_platform::Platform;
+use enclave_wasi::http::Connections;
 use enclave_wasi::{EgressPolicy, EgressTls, Filesystem};
 use enclave_wasm_platform::{Machine, Sizes, Usage};
 use wasmtime::component::Linker;
@@ -12,6 +13,7 @@ use wasmtime::component::Linker;
 use crate::app::{App, CallState};
 use crate::error::{LoadError, StartError};
 use crate::exports::Exports;
+use crate::http;
 use crate::imports;
 use crate::limits::Limits;
 use crate::results::ResultRoom;
@@ -55,6 +57,7 @@ impl Runtime {
         let pre = imports::resolve(&self.linker, &component).map_err(LoadError::Imports)?;
         Ok(Arc::new(App {
             exports: Exports::of(&component, self.machine.engine()),
+            handler: http::handler(&component, self.machine.engine()),
             pre,
             code_hash,
             artifact_bytes,
@@ -62,7 +65,8 @@ impl Runtime {
             egress: Arc::new(egress),
             env: environment(&spec),
             args: Arc::from([spec.name.clone()]),
-            running: AtomicU32::new(0),
+            connections: Arc::new(Connections::default()),
+            running: Arc::new(AtomicU32::new(0)),
             results: self.results.clone(),
             spec,
         }))
@@ -88,6 +92,9 @@ fn usable(limits: &Limits) -> Result<(), LoadError> {
         (limits.timeout_ms, "timeout_ms must be at least 1"),
         (u64::from(limits.instances), "instances must be at least 1"),
         (u64::from(limits.concurrency), "concurrency must be at least 1"),
+        (limits.http.fuel, "http_max_fuel must be at least 1"),
+        (limits.http.idle_timeout_ms, "http_idle_timeout_ms must be at least 1"),
+        (limits.http.timeout_ms, "http_timeout_ms must be at least 1"),
     ];
     match zero.iter().find(|(value, _)| *value == 0) {
         Some((_, rule)) => Err(LoadError::Limits(rule)),

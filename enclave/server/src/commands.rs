@@ -1,14 +1,16 @@
 //! What each command does, whichever protocol it came by.
 
+use std::sync::Arc;
+
 use boundary_wire::client::{Access, Call, Command, Envelope, Load, Reply};
 use enclave_access::{Grant, Operation, Wish};
-use enclave_runtime::CallHost;
+use enclave_runtime::{App, CallHost};
 
 use crate::attest;
 use crate::budget::Share;
 use crate::catalog::State;
 use crate::control::Job;
-use crate::gate::Cancelled;
+use crate::gate::{Cancelled, Inside};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -39,25 +41,35 @@ pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> 
     let services = &session.services;
     session.in_scope(&call.app)?;
     let host = CallHost { handle: session.handle.clone(), backend: services.backend.clone() };
+    let (app, inside) = enter(session, Operation::Call, &call.app, auth).await?;
+    match inside.run(app.call(&host, &call.function, &call.params)).await {
+        Ok(Ok(returns)) => Ok(Reply::Ok { returns }),
+        Ok(Err(error)) => Err(Refusal::new(error.code(), error.to_string())),
+        Err(Cancelled) => Err(app_changing(&call.app)),
+    }
+}
+
+/// The app of that name, for one call or request, if whoever asks may have it and it is what the connection's
+/// handshake attested.
+pub(crate) async fn enter(
+    session: &Session,
+    operation: Operation,
+    name: &str,
+    auth: Option<&str>,
+) -> Result<(Arc<App>, Inside), Refusal> {
+    let services = &session.services;
     let mut admitted = false;
     loop {
-        let entry = services.catalog.entry(&call.app)?;
+        let entry = services.catalog.entry(name)?;
         // A token that is good for one time is shown once, even if the app is replaced meanwhile.
         if !admitted {
-            session.decide_on(Operation::Call, &entry, auth)?;
+            session.decide_on(operation, &entry, auth)?;
             admitted = entry.access == Access::Token;
         }
         let (app, gate) = entry.ready()?;
         session.check_fresh(&entry)?;
         match gate.enter() {
-            Ok(inside) => {
-                let returns = inside.run(app.call(&host, &call.function, &call.params)).await;
-                return match returns {
-                    Ok(Ok(returns)) => Ok(Reply::Ok { returns }),
-                    Ok(Err(error)) => Err(Refusal::new(error.code(), error.to_string())),
-                    Err(Cancelled) => Err(app_changing(&call.app)),
-                };
-            }
+            Ok(inside) => return Ok((Arc::clone(app), inside)),
             // The app is being replaced or unloaded: look again when that is done.
             Err(changed) => {
                 let _permit = services.waiting.take().ok_or_else(|| {
@@ -71,7 +83,7 @@ pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> 
     }
 }
 
-fn app_changing(name: &str) -> Refusal {
+pub(crate) fn app_changing(name: &str) -> Refusal {
     Refusal::new(
         "app-changing",
         format!(

@@ -91,6 +91,8 @@ pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 pub(crate) const CANCEL_TIME: Duration = Duration::from_secs(10);
 /// The longest time limit of a call.
 pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;
+/// The longest time limit of an HTTP request to an app.
+pub(crate) const MAX_HTTP_TIMEOUT_MS: u64 = 86_400_000;
 /// Parsed JSON takes at most this many bytes of memory for each byte of its text.
 pub(crate) const JSON_COST: usize = 32;
 

@@ -8,6 +8,8 @@ wasmtime::component::bindgen!({
         package enclave-os:host;
         world guest {
             include wasi:cli/imports@0.2.12;
+            import wasi:http/types@0.2.12;
+            import wasi:http/outgoing-handler@0.2.12;
             import privasys:enclave-os/https@0.1.0;
         }
     ",
@@ -35,6 +37,14 @@ wasmtime::component::bindgen!({
         "wasi:filesystem/types.[method]descriptor.write": async | trappable,
         "wasi:filesystem/types.[method]directory-entry-stream.read-directory-entry": async | trappable,
         "wasi:cli/environment.get-environment": async | trappable,
+        "wasi:http/outgoing-handler.handle": async | trappable,
+        "wasi:http/types.[method]fields.append": async | trappable,
+        "wasi:http/types.[method]fields.entries": async | trappable,
+        "wasi:http/types.[method]fields.get": async | trappable,
+        "wasi:http/types.[method]fields.set": async | trappable,
+        "wasi:http/types.[static]fields.from-list": async | trappable,
+        "wasi:http/types.[static]outgoing-body.finish": async | trappable,
+        "wasi:http/types.[static]response-outparam.set": async | trappable,
         "wasi:random/random.get-random-bytes": async | trappable,
         "wasi:random/insecure.get-insecure-random-bytes": async | trappable,
         "privasys:enclave-os/https.fetch": async | trappable,
@@ -53,6 +63,17 @@ wasmtime::component::bindgen!({
         "wasi:cli/terminal-output.terminal-output": crate::cli::Terminal,
         "wasi:filesystem/types.descriptor": crate::filesystem::Descriptor,
         "wasi:filesystem/types.directory-entry-stream": crate::filesystem::DirectoryCursor,
+        "wasi:http/types.fields": crate::http::Fields,
+        "wasi:http/types.future-incoming-response": crate::http::FutureIncomingResponse,
+        "wasi:http/types.future-trailers": crate::http::FutureTrailers,
+        "wasi:http/types.incoming-body": crate::http::IncomingBody,
+        "wasi:http/types.incoming-request": crate::http::IncomingRequest,
+        "wasi:http/types.incoming-response": crate::http::IncomingResponse,
+        "wasi:http/types.outgoing-body": crate::http::OutgoingBody,
+        "wasi:http/types.outgoing-request": crate::http::OutgoingRequest,
+        "wasi:http/types.outgoing-response": crate::http::OutgoingResponse,
+        "wasi:http/types.request-options": crate::http::RequestOptions,
+        "wasi:http/types.response-outparam": crate::http::ResponseOutparam,
         "wasi:sockets/network.network": crate::sockets::Network,
         "wasi:sockets/tcp.tcp-socket": crate::sockets::NoSocket,
         "wasi:sockets/udp.udp-socket": crate::sockets::NoSocket,

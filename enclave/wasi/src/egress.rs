@@ -1,5 +1,7 @@
 //! Whom an application may call, and whom the enclave believes to be who they say.
 
+mod dial;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::https::Room;
+
+pub(crate) use dial::{ConnectError, Destination, connect, log};
 
 /// The enclave's TLS towards the world: TLS 1.3, Mozilla's roots or the measured policy's own, and nothing
 /// kept from one connection to the next. One per enclave.

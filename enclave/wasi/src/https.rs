@@ -12,18 +12,16 @@ use std::time::Duration;
 use enclave_worker::{Handle, HyperIo};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::future;
-use futures_rustls::TlsConnector;
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use hyper::client::conn::http1;
-use rustls_pki_types::ServerName;
 use wasmtime_wasi_io::bytes::Bytes;
 
 use crate::WasiCtx;
 use crate::bindings::privasys::enclave_os::https as wit;
-use crate::egress::EgressPolicy;
+use crate::egress::{self, ConnectError, Destination, EgressPolicy};
 use room::Place;
 pub(crate) use room::Room;
 
@@ -65,14 +63,15 @@ impl wit::Host for WasiCtx {
             Err(error) => return Ok(Err(error.to_string())),
         };
         self.turn.spend(FETCH_UNITS).await;
-        let line = format!("{} {}:{}", method(request.method), target.host, target.port);
-        let result = fetch(&self.host, &self.egress, target, request).await;
-        let outcome = match &result {
-            Ok(response) => response.status.to_string(),
-            Err(error) => error.code.to_owned(),
+        let method = method(request.method);
+        let sent = request.body.as_ref().map_or(0, Vec::len);
+        let result = fetch(&self.host, &self.egress, &target, request).await;
+        let (outcome, received) = match &result {
+            Ok(response) => (response.status.to_string(), response.body.len()),
+            Err(error) => (error.code.to_owned(), 0),
         };
-        // Method and status come from inside TLS: they go where the application's own lines may go.
-        self.stdout.say(&format!("https egress: {line} -> {outcome}"));
+        let bytes = [sent as u64, received as u64];
+        egress::log(&self.stdout, method.as_str(), &target.destination, &outcome, bytes);
         Ok(result.map_err(|error| error.to_string()))
     }
 }
@@ -80,23 +79,24 @@ impl wit::Host for WasiCtx {
 async fn fetch(
     host: &Handle,
     egress: &EgressPolicy,
-    target: Target,
+    target: &Target,
     request: wit::Request,
 ) -> Result<wit::Response, FetchError> {
     let mut place = egress.tls().bodies().place();
-    let message = message(&target, request)?;
+    let message = message(target, request)?;
     place.grow(message.body().size_hint().exact().map_or(0, |bytes| bytes as usize)).map_err(no_room)?;
     within(host, TOTAL_TIMEOUT, "the whole exchange", async {
-        let stream = within(host, CONNECT_TIMEOUT, "connecting", async {
-            let connection = host.dial(&target.host, target.port).await.map_err(|cause| {
-                error("dial-failed", format!("{}:{} cannot be reached: {cause}", target.host, target.port))
+        let to = &target.destination;
+        let stream =
+            egress::connect(host, egress, to, CONNECT_TIMEOUT).await.map_err(|cause| match cause {
+                ConnectError::Dial(cause) => {
+                    error("dial-failed", format!("{}:{} cannot be reached: {cause}", to.host, to.port))
+                }
+                ConnectError::Tls(cause) => {
+                    error("tls-failed", format!("no TLS connection with {}: {cause}", to.host))
+                }
+                ConnectError::Late(limit) => late("connecting", limit),
             })?;
-            let connector = TlsConnector::from(egress.tls().config().clone());
-            connector.connect(target.server_name, connection).await.map_err(|cause| {
-                error("tls-failed", format!("no TLS connection with {}: {cause}", target.host))
-            })
-        })
-        .await?;
         exchange(stream, message, &mut place, |driver| host.spawn(driver)).await
     })
     .await
@@ -115,9 +115,13 @@ async fn within<T>(
 ) -> Result<T, FetchError> {
     let late = async {
         host.sleep(limit).await;
-        Err(error("timeout", format!("{what} took longer than {} s", limit.as_secs())))
+        Err(late(what, limit))
     };
     future::or(doing, late).await
+}
+
+fn late(what: &str, limit: Duration) -> FetchError {
+    error("timeout", format!("{what} took longer than {} s", limit.as_secs()))
 }
 
 /// Sends `message` over `stream` and reads the response. `spawn` runs the connection until its result, the
@@ -164,10 +168,7 @@ where
 /// Where a request goes.
 #[derive(Debug)]
 struct Target {
-    host: String,
-    port: u16,
-    server_name: ServerName<'static>,
-    authority: String,
+    destination: Destination,
     path: String,
 }
 
@@ -187,29 +188,10 @@ impl Target {
         }
         let uri: Uri = url.parse().map_err(|cause| error("bad-url", format!("{cause}")))?;
         let authority = uri.authority().ok_or_else(|| error("bad-url", "the URL names no host"))?;
-        if authority.as_str().contains('@') {
-            let message = "a user name or password in the URL is refused, use a header";
-            return Err(error("bad-url", message));
-        }
-        let port = match authority.port() {
-            Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') => 443,
-            None if authority.as_str() == authority.host() => 443,
-            None => return Err(error("bad-url", "the port is not a number up to 65535")),
-        };
-        let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let server_name = ServerName::try_from(host.to_owned())
-            .map_err(|_| error("bad-url", format!("{host:?} is neither a DNS name nor an address")))?;
-        if port == 0 {
-            return Err(error("bad-url", "there is no port 0"));
-        }
-        let shown = authority.host();
+        let destination =
+            Destination::parse(authority).map_err(|cause| error("bad-url", cause.to_string()))?;
         Ok(Target {
-            host: host.to_owned(),
-            port,
-            server_name,
-            authority: if port == 443 { shown.to_owned() } else { format!("{shown}:{port}") },
+            destination,
             path: match uri.path_and_query().map_or("/", |path| path.as_str()) {
                 query if query.starts_with('?') => format!("/{query}"),
                 path => path.to_owned(),
@@ -218,10 +200,11 @@ impl Target {
     }
 
     fn allowed_by(self, egress: &EgressPolicy) -> Result<Target, FetchError> {
-        if egress.allows(&self.host, self.port) {
+        if self.destination.is_allowed_by(egress) {
             return Ok(self);
         }
-        let message = format!("{}:{} is not in the application's egress list", self.host, self.port);
+        let Destination { host, port, .. } = &self.destination;
+        let message = format!("{host}:{port} is not in the application's egress list");
         Err(error("egress-denied", message))
     }
 }
@@ -284,7 +267,7 @@ fn message(target: &Target, request: wit::Request) -> Result<http::Request<Full<
             .map_err(|_| error("bad-header", format!("the value of `{name}` holds control characters")))?;
         headers.append(name, value);
     }
-    let authority = HeaderValue::from_str(&target.authority)
+    let authority = HeaderValue::from_str(&target.destination.authority)
         .map_err(|_| error("bad-url", "the host cannot stand in a header"))?;
     headers.insert(HOST, authority);
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));

@@ -14,6 +14,7 @@ pub mod cli;
 mod clocks;
 mod egress;
 pub mod filesystem;
+pub mod http;
 mod https;
 mod io;
 mod random;
@@ -48,6 +49,8 @@ pub struct WasiParams {
     pub args: Arc<[String]>,
     /// Where the application may call out to.
     pub egress: Arc<EgressPolicy>,
+    /// Its connections to others, kept from one call to the next.
+    pub connections: Arc<http::Connections>,
     /// Where its printed lines go.
     pub log: Arc<dyn LogSink>,
 }
@@ -60,6 +63,7 @@ pub struct WasiCtx {
     env: Arc<[(String, String)]>,
     args: Arc<[String]>,
     egress: Arc<EgressPolicy>,
+    http: http::HttpCtx,
     stdout: cli::Lines,
     stderr: cli::Lines,
     turn: turn::Turn,
@@ -79,6 +83,7 @@ impl WasiCtx {
             env: params.env,
             args: params.args,
             egress: params.egress,
+            http: http::HttpCtx::new(params.connections),
             stdout: cli::Lines::new(StandardStream::Out, params.log.clone()),
             stderr: cli::Lines::new(StandardStream::Err, params.log),
         }
@@ -158,6 +163,7 @@ pub fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> Result<()
     sockets::tcp_create_socket::add_to_linker::<T, Wasi>(linker, T::wasi)?;
     sockets::udp::add_to_linker::<T, Wasi>(linker, T::wasi)?;
     sockets::udp_create_socket::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    http::add_to_linker(linker)?;
     https::add_to_linker::<T, Wasi>(linker, T::wasi)
 }
 

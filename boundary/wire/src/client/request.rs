@@ -86,6 +86,16 @@ pub struct Load {
     pub log_policy: Option<LogPolicy>,
     /// Who may call it.
     pub access: Option<Access>,
+    /// Fuel of one HTTP request.
+    pub http_max_fuel: Option<u64>,
+    /// Wall-clock time in which nothing of an HTTP request or its answer moves.
+    pub http_idle_timeout_ms: Option<u64>,
+    /// Wall-clock time of one HTTP request with its answer.
+    pub http_timeout_ms: Option<u64>,
+    /// Bytes of the body of an HTTP request.
+    pub http_max_request_bytes: Option<u64>,
+    /// Bytes of the body of the answer to one.
+    pub http_max_response_bytes: Option<u64>,
 }
 
 /// To whom an application's data belongs.
@@ -281,6 +291,11 @@ impl Serialize for Load {
         entry(&mut map, "data_policy", self.data_policy.as_ref())?;
         entry(&mut map, "log_policy", self.log_policy.as_ref())?;
         entry(&mut map, "access", self.access.as_ref())?;
+        entry(&mut map, "http_max_fuel", self.http_max_fuel.as_ref())?;
+        entry(&mut map, "http_idle_timeout_ms", self.http_idle_timeout_ms.as_ref())?;
+        entry(&mut map, "http_timeout_ms", self.http_timeout_ms.as_ref())?;
+        entry(&mut map, "http_max_request_bytes", self.http_max_request_bytes.as_ref())?;
+        entry(&mut map, "http_max_response_bytes", self.http_max_response_bytes.as_ref())?;
         map.end()
     }
 }
@@ -331,6 +346,11 @@ pub(super) struct RawLoad {
     data_policy: Option<DataPolicy>,
     log_policy: Option<LogPolicy>,
     access: Option<Access>,
+    http_max_fuel: Option<u64>,
+    http_idle_timeout_ms: Option<u64>,
+    http_timeout_ms: Option<u64>,
+    http_max_request_bytes: Option<u64>,
+    http_max_response_bytes: Option<u64>,
 }
 
 impl RawLoad {
@@ -361,6 +381,11 @@ impl RawLoad {
             data_policy: self.data_policy,
             log_policy: self.log_policy,
             access: self.access,
+            http_max_fuel: self.http_max_fuel,
+            http_idle_timeout_ms: self.http_idle_timeout_ms,
+            http_timeout_ms: self.http_timeout_ms,
+            http_max_request_bytes: self.http_max_request_bytes,
+            http_max_response_bytes: self.http_max_response_bytes,
         })
     }
 }

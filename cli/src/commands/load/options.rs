@@ -47,6 +47,11 @@ pub(super) fn resolve(args: &Load) -> Result<(String, LoadOptions), Failure> {
             args::Access::Open => Access::Open,
             args::Access::Token => Access::Token,
         }),
+        http_max_fuel: args.http_max_fuel.as_deref().map(count).transpose()?,
+        http_idle_timeout_ms: args.http_idle_timeout.as_deref().map(milliseconds).transpose()?,
+        http_timeout_ms: args.http_timeout.as_deref().map(milliseconds).transpose()?,
+        http_max_request_bytes: args.http_max_request.as_deref().map(size).transpose()?,
+        http_max_response_bytes: args.http_max_response.as_deref().map(size).transpose()?,
     };
     Ok((name, options))
 }

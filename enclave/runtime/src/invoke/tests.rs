@@ -73,7 +73,7 @@ impl Guest {
         let invocation = Invocation {
             pre: &self.pre,
             export: &export.index,
-            arguments: &arguments,
+            arguments: arguments.as_slice(),
             results: &export.results,
             limits: &self.limits,
         };

@@ -227,6 +227,10 @@ fn check_options(load: &Load) -> Result<(), Refusal> {
         let message = format!("timeout_ms is at most {}", limits::MAX_TIMEOUT_MS);
         return Err(Refusal::new("bad-limits", message));
     }
+    if load.http_timeout_ms.is_some_and(|timeout| timeout > limits::MAX_HTTP_TIMEOUT_MS) {
+        let message = format!("http_timeout_ms is at most {}", limits::MAX_HTTP_TIMEOUT_MS);
+        return Err(Refusal::new("bad-limits", message));
+    }
     if load.env.len() > MAX_VARIABLES || load.secrets.len() > MAX_VARIABLES {
         return Err(bad_env(format!("at most {MAX_VARIABLES} variables and as many secrets")));
     }

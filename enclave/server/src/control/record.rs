@@ -6,7 +6,7 @@ use attestation::manifest::{Leaf, LeafError};
 use boundary_wire::client::{Access, AppExport, AppInfo, DataPolicy, Load, LogPolicy, Secret};
 use enclave_access::names::{AppName, Hostname, NameError, RoutePrefix};
 use enclave_ratls::AppIdentity;
-use enclave_runtime::{AppSpec, KeySource, Limits};
+use enclave_runtime::{AppSpec, HttpLimits, KeySource, Limits};
 use enclave_sealed_store::{MAX_VALUE, Namespace};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -121,6 +121,7 @@ impl AppRecord {
                 memory_bytes: load.max_memory_bytes.unwrap_or(defaults.memory_bytes),
                 timeout_ms: load.timeout_ms.unwrap_or(defaults.timeout_ms),
                 store_bytes: load.max_store_bytes.unwrap_or(defaults.store_bytes),
+                http: http_limits(load),
                 ..defaults
             },
             env: load.env.clone(),
@@ -194,11 +195,7 @@ impl AppRecord {
     /// Every limit; as text where canonical JSON would round it.
     fn limits_leaf(&self) -> serde_json::Value {
         let mut limits = self.limits.to_json();
-        for value in limits.as_object_mut().into_iter().flat_map(|members| members.values_mut()) {
-            if value.as_u64().is_some_and(|number| number >= 1 << 53) {
-                *value = value.to_string().into();
-            }
-        }
+        exact(&mut limits);
         limits
     }
 
@@ -233,6 +230,26 @@ impl AppRecord {
             state: None,
             storage: None,
         }
+    }
+}
+
+fn http_limits(load: &Load) -> HttpLimits {
+    let defaults = HttpLimits::default();
+    HttpLimits {
+        fuel: load.http_max_fuel.unwrap_or(defaults.fuel),
+        idle_timeout_ms: load.http_idle_timeout_ms.unwrap_or(defaults.idle_timeout_ms),
+        timeout_ms: load.http_timeout_ms.unwrap_or(defaults.timeout_ms),
+        request_bytes: load.http_max_request_bytes.unwrap_or(defaults.request_bytes),
+        response_bytes: load.http_max_response_bytes.unwrap_or(defaults.response_bytes),
+    }
+}
+
+/// As text what canonical JSON would round.
+fn exact(value: &mut serde_json::Value) {
+    if let Some(members) = value.as_object_mut() {
+        members.values_mut().for_each(exact);
+    } else if value.as_u64().is_some_and(|number| number >= 1 << 53) {
+        *value = value.to_string().into();
     }
 }
 

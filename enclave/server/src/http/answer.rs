@@ -1,35 +1,46 @@
 //! From a request to its answer.
 
-use std::sync::Arc;
-
-use boundary_wire::client::{Attest, Call, Load, Params, Reply, Secret, encode_text};
+use boundary_wire::client::{Attest, Call, Load, Params, Reply, encode_text};
 use enclave_access::{Operation, Wish};
 use enclave_platform::ThreadIndex;
 use enclave_ratls::Scope;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode, Uri, Version};
+use http::{StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
 
+use super::apps::{self, Answered};
 use super::body::{Body, extend};
-use super::held::{Answers, Content};
+use super::held::Content;
 use super::multipart::{Event, Multipart, MultipartError};
+use super::outgoing::Outgoing;
 use super::path::{self, Path, PathError};
 use super::routes::{self, Found, Route};
-use super::{Answer, Request, Response, credential, json, options, problem};
+use super::{Activity, Answer, Request, Response, credential, json, options, problem};
 use crate::control::{Job, MAX_ARTIFACT};
 use crate::refusal::{Refusal, unknown_app};
 use crate::session::Session;
 use crate::{attest, catalog, commands, limits};
 
 /// Answers one request. The answer counts against the budget until the client has taken it.
-pub(super) async fn answer(session: &Session, answers: &Arc<Answers>, request: Request) -> Answer {
+pub(super) async fn answer(session: &Session, activity: &Activity, request: Request) -> Answer {
     let version = request.version();
-    let response = match respond(session, request).await {
-        Ok(response) => response,
-        Err(Failure::Refused(refusal)) => problem::problem(&refusal),
-        Err(Failure::Method(methods)) => {
+    let mut response = match respond(session, activity, request).await {
+        Ok(Answered::App(response)) => response.map(|body| Outgoing::App(body, None)),
+        Ok(Answered::Enclave(response)) => own(session, activity, response),
+        Err(failure) => own(session, activity, refused(failure)),
+    };
+    if session.is_closing() && version <= Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn refused(failure: Failure) -> Response {
+    match failure {
+        Failure::Refused(refusal) => problem::problem(&refusal),
+        Failure::Method(methods) => {
             let allowed = methods.join(", ");
             let message = format!("this path takes {allowed}");
             let mut response = problem::problem(&Refusal::new("method-not-allowed", message));
@@ -38,27 +49,29 @@ pub(super) async fn answer(session: &Session, answers: &Arc<Answers>, request: R
             }
             response
         }
-    };
-    let mut response = hold(session, answers, response);
+    }
+}
+
+/// An answer of the enclave's own.
+fn own(session: &Session, activity: &Activity, response: Response) -> Answer {
+    let mut response = hold(session, activity, response);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-    if session.is_closing() && version <= Version::HTTP_11 {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     response
 }
 
-fn hold(session: &Session, answers: &Arc<Answers>, response: Response) -> Answer {
+fn hold(session: &Session, activity: &Activity, response: Response) -> Answer {
+    let answers = &activity.answers;
     let (share, now) = (|| session.share(limits::SMALL_ANSWER), session.handle.monotonic());
     let (head, content) = response.into_parts();
     match answers.hold(share(), now, content) {
-        Ok(bytes) => http::Response::from_parts(head, Full::new(bytes)),
+        Ok(bytes) => http::Response::from_parts(head, Outgoing::Made(Full::new(bytes))),
         Err(overloaded) => {
             let (head, content) = problem::problem(&overloaded.into()).into_parts();
             // A problem as short as this one is outside the budget.
             let bytes = answers.hold(share(), now, content).unwrap_or_default();
-            http::Response::from_parts(head, Full::new(bytes))
+            http::Response::from_parts(head, Outgoing::Made(Full::new(bytes)))
         }
     }
 }
@@ -86,21 +99,21 @@ impl From<MultipartError> for Refusal {
     }
 }
 
-async fn respond(session: &Session, request: Request) -> Result<Response, Failure> {
+async fn respond(session: &Session, activity: &Activity, request: Request) -> Result<Answered, Failure> {
     check_authority(session, &request)?;
-    let (mut head, body) = request.into_parts();
+    let (head, body) = request.into_parts();
     let path = Path::parse(head.uri.path())?;
     match routes::find(&head.method, path.segments()) {
         Found::Route(route, names) => {
             let names: Vec<String> = names.into_iter().map(path::decode).collect::<Result<_, _>>()?;
-            Ok(operate(session, route, &names, &head, body).await?)
+            Ok(Answered::Enclave(operate(session, route, &names, &head, body).await?))
         }
         Found::Methods(methods) => Err(Failure::Method(methods)),
         Found::Nothing => {
             Err(Refusal::new("not-found", "there is no such path; /.enclave/v1/openapi.json lists them")
                 .into())
         }
-        Found::Outside => Err(app_route(session, &path, &mut head.headers).into()),
+        Found::Outside => Ok(apps::serve(session, &activity.cut, &path, &head, body).await?),
     }
 }
 
@@ -133,35 +146,6 @@ fn check_authority(session: &Session, request: &Request) -> Result<(), Refusal> 
         "misdirected",
         format!("this connection is to {wanted:?}, app {app:?}; open another one for another host"),
     ))
-}
-
-/// What is not in the reserved tree belongs to an app, or to nobody.
-fn app_route(session: &Session, path: &Path<'_>, headers: &mut HeaderMap) -> Refusal {
-    let auth = credential::bearer(headers).map(Secret::new);
-    credential::keep_from_guest(headers);
-    let apps = session.services.catalog.snapshot();
-    let name = match &session.scope {
-        Scope::App(app) => Some(app.as_str()),
-        Scope::Enclave => apps
-            .iter()
-            .filter(|(_, entry)| !entry.route_prefix.is_empty() && path.is_under(&entry.route_prefix))
-            .max_by_key(|(_, entry)| entry.route_prefix.len())
-            .map(|(name, _)| name.as_str()),
-    };
-    let Some(entry) = name.and_then(|name| apps.get(name)) else {
-        return Refusal::new("not-found", "no app has a route here");
-    };
-    let app = &entry.info.name;
-    match session.decide_on(Operation::AppHttp, entry, auth.as_ref().map(Secret::expose)) {
-        Err(refusal) => refusal,
-        Ok(_) => Refusal::new(
-            "not-available",
-            format!(
-                "this path belongs to app {app:?}, and this build does not serve the HTTP handlers of apps; its functions \
-                 are called by POST /.enclave/v1/apps/{app}/call/<function>"
-            ),
-        ),
-    }
 }
 
 async fn operate(

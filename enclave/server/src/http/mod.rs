@@ -1,12 +1,15 @@
 //! HTTP/1.1 and HTTP/2 on a connection after its handshake.
 
 mod answer;
+mod apps;
 mod body;
 mod credential;
+mod cut;
 mod held;
 mod json;
 mod multipart;
 mod options;
+mod outgoing;
 mod path;
 mod problem;
 mod routes;
@@ -24,7 +27,10 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
 use crate::limits;
+use crate::places::Serving;
 use crate::session::Session;
+
+use cut::Cut;
 
 pub use routes::{ROUTES, RouteInfo};
 
@@ -72,13 +78,14 @@ struct Activity {
     begun: AtomicU64,
     ended: AtomicU64,
     answers: Arc<held::Answers>,
+    cut: Cut,
 }
 
 type Request = http::Request<hyper::body::Incoming>;
 /// An answer that is made.
 type Response = http::Response<held::Content>;
 /// An answer on its way.
-type Answer = http::Response<http_body_util::Full<bytes::Bytes>>;
+type Answer = http::Response<outgoing::Outgoing>;
 
 fn service(
     session: &Arc<Session>,
@@ -91,29 +98,31 @@ fn service(
 > + use<> {
     let (session, activity) = (session.clone(), activity.clone());
     service_fn(move |request: Request| {
-        let (session, running) = (session.clone(), Running::new(&activity));
+        let (session, busy) = (session.clone(), Busy::new(&session, &activity));
         async move {
-            let serving = session.place.serve();
-            let response = answer::answer(&session, &running.0.answers, request).await;
-            drop((running, serving));
+            let mut response = answer::answer(&session, &busy.activity, request).await;
+            response.body_mut().keep(busy);
             Ok(response)
         }
     })
 }
 
-/// Counts as under way until dropped, answered or not.
-struct Running(Arc<Activity>);
+/// A request under way: until dropped, the connection does not idle and keeps its place.
+struct Busy {
+    activity: Arc<Activity>,
+    _serving: Serving,
+}
 
-impl Running {
-    fn new(activity: &Arc<Activity>) -> Running {
+impl Busy {
+    fn new(session: &Session, activity: &Arc<Activity>) -> Busy {
         activity.begun.fetch_add(1, Ordering::Relaxed);
-        Running(activity.clone())
+        Busy { activity: activity.clone(), _serving: session.place.serve() }
     }
 }
 
-impl Drop for Running {
+impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.activity.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -128,7 +137,7 @@ async fn drive<C: Future>(session: &Session, activity: &Activity, connection: C,
     let mut seen = 0;
     let mut ending = false;
     poll_fn(|cx| {
-        if connection.as_mut().poll(cx).is_ready() {
+        if connection.as_mut().poll(cx).is_ready() || activity.cut.poll(cx).is_ready() {
             return Poll::Ready(());
         }
         while check.as_mut().poll(cx).is_ready() {

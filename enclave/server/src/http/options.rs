@@ -18,6 +18,11 @@ pub(super) fn set(load: &mut Load, name: &str, value: String) -> Result<(), Refu
         "data_policy" => word(&mut load.data_policy, name, value),
         "log_policy" => word(&mut load.log_policy, name, value),
         "access" => word(&mut load.access, name, value),
+        "http_max_fuel" => number(&mut load.http_max_fuel, name, &value),
+        "http_idle_timeout_ms" => number(&mut load.http_idle_timeout_ms, name, &value),
+        "http_timeout_ms" => number(&mut load.http_timeout_ms, name, &value),
+        "http_max_request_bytes" => number(&mut load.http_max_request_bytes, name, &value),
+        "http_max_response_bytes" => number(&mut load.http_max_response_bytes, name, &value),
         "egress" => {
             let hosts = load.egress.get_or_insert_default();
             hosts.extend(value.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned));
@@ -34,7 +39,8 @@ pub(super) fn set(load: &mut Load, name: &str, value: String) -> Result<(), Refu
         "encryption_key" => once(&mut load.encryption_key, name, Secret::new(value)),
         _ => Err(bad(format!(
             "there is no option `{}`; options are hostname, route_prefix, version, max_fuel, max_memory_bytes, \
-             max_store_bytes, timeout_ms, data_policy, log_policy, access, egress, env, secret and encryption_key",
+             max_store_bytes, timeout_ms, data_policy, log_policy, access, http_max_fuel, http_idle_timeout_ms, \
+             http_timeout_ms, http_max_request_bytes, http_max_response_bytes, egress, env, secret and encryption_key",
             name.chars().take(40).collect::<String>()
         ))),
     }

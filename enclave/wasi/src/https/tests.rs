@@ -28,7 +28,10 @@ fn urls_lead_where_they_say() {
     ];
     for (url, host, port, authority, path) in cases {
         let target = Target::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-        let found = (target.host.as_str(), target.port, target.authority.as_str(), target.path.as_str());
+        let found = {
+            let Destination { host, port, authority, .. } = &target.destination;
+            (host.as_str(), *port, authority.as_str(), target.path.as_str())
+        };
         assert_eq!(found, (host, port, authority, path), "{url}");
     }
 }

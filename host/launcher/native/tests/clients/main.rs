@@ -296,7 +296,7 @@ fn management_over_http() {
         ("PATCH", "/.enclave/v1/apps/web", 405, "method-not-allowed"),
         ("GET", "/.enclave/v1/none", 404, "not-found"),
         ("GET", "/", 404, "not-found"),
-        ("GET", "/web/x", 501, "not-available"),
+        ("GET", "/web/x", 404, "not-found"),
         ("GET", "/webs", 404, "not-found"),
         ("GET", "/%77eb", 404, "not-found"),
         ("GET", "/a/../.enclave/v1/health", 400, "bad-path"),
@@ -378,7 +378,7 @@ fn on_an_apps_hostname_only_that_app_exists() {
         ("PUT", "/.enclave/v1/apps/one", 403, "not-here"),
         ("DELETE", "/.enclave/v1/apps/one", 403, "not-here"),
         ("POST", "/.enclave/v1/challenge", 403, "not-here"),
-        ("GET", "/two", 501, "not-available"),
+        ("GET", "/two", 404, "not-found"),
     ] {
         assert_eq!(at(method, target, &own).problem(), (status, code.into()), "{method} {target}");
     }

@@ -1,0 +1,146 @@
+//! The resource `outgoing-request`.
+
+use http::uri::{Authority, PathAndQuery};
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+use super::pipe::{Bounds, Of, Reader};
+use super::{Fields, Method, OutgoingBody, Scheme, method};
+use crate::WasiCtx;
+use crate::bindings::wasi::http::types::HostOutgoingRequest;
+
+/// The type of `outgoing-request`.
+pub struct OutgoingRequest {
+    pub(super) method: Method,
+    pub(super) path: Option<String>,
+    pub(super) scheme: Option<Scheme>,
+    pub(super) authority: Option<String>,
+    pub(super) headers: Fields,
+    pub(super) body: Option<Reader>,
+}
+
+impl HostOutgoingRequest for WasiCtx {
+    fn new(&mut self, headers: Resource<Fields>) -> Result<Resource<OutgoingRequest>> {
+        let headers = self.table.delete(headers)?.freeze();
+        let request = OutgoingRequest {
+            method: Method::Get,
+            path: None,
+            scheme: None,
+            authority: None,
+            headers,
+            body: None,
+        };
+        Ok(self.table.push(request)?)
+    }
+
+    fn body(&mut self, request: Resource<OutgoingRequest>) -> Result<Result<Resource<OutgoingBody>, ()>> {
+        let this = self.table.get_mut(&request)?;
+        if this.body.is_some() {
+            return Ok(Err(()));
+        }
+        let announced = this.headers.content_length();
+        let bounds = Bounds { announced, most: u64::MAX, of: Of::Request };
+        let (body, reader) = OutgoingBody::new(bounds, &self.http.quota)?;
+        this.body = Some(reader);
+        Ok(Ok(self.table.push(body)?))
+    }
+
+    fn method(&mut self, request: Resource<OutgoingRequest>) -> Result<Method> {
+        Ok(self.table.get(&request)?.method.clone())
+    }
+
+    fn set_method(&mut self, request: Resource<OutgoingRequest>, method: Method) -> Result<Result<(), ()>> {
+        let this = self.table.get_mut(&request)?;
+        if method::sent(&method).is_none() {
+            return Ok(Err(()));
+        }
+        this.method = method;
+        Ok(Ok(()))
+    }
+
+    fn path_with_query(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
+        Ok(self.table.get(&request)?.path.clone())
+    }
+
+    fn set_path_with_query(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        path: Option<String>,
+    ) -> Result<Result<(), ()>> {
+        let this = self.table.get_mut(&request)?;
+        if path.as_ref().is_some_and(|path| path.parse::<PathAndQuery>().is_err()) {
+            return Ok(Err(()));
+        }
+        this.path = path;
+        Ok(Ok(()))
+    }
+
+    fn scheme(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<Scheme>> {
+        Ok(self.table.get(&request)?.scheme.clone())
+    }
+
+    fn set_scheme(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        scheme: Option<Scheme>,
+    ) -> Result<Result<(), ()>> {
+        let this = self.table.get_mut(&request)?;
+        if let Some(Scheme::Other(other)) = &scheme
+            && other.parse::<http::uri::Scheme>().is_err()
+        {
+            return Ok(Err(()));
+        }
+        this.scheme = scheme;
+        Ok(Ok(()))
+    }
+
+    fn authority(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
+        Ok(self.table.get(&request)?.authority.clone())
+    }
+
+    fn set_authority(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        authority: Option<String>,
+    ) -> Result<Result<(), ()>> {
+        let this = self.table.get_mut(&request)?;
+        if authority.as_ref().is_some_and(|authority| !is_authority(authority)) {
+            return Ok(Err(()));
+        }
+        this.authority = authority;
+        Ok(Ok(()))
+    }
+
+    fn headers(&mut self, request: Resource<OutgoingRequest>) -> Result<Resource<Fields>> {
+        let headers = self.table.get(&request)?.headers.copy()?;
+        Ok(self.table.push(headers)?)
+    }
+
+    fn drop(&mut self, request: Resource<OutgoingRequest>) -> Result<()> {
+        self.table.delete(request)?;
+        Ok(())
+    }
+}
+
+/// Whether it is a host with a port, if any, that is a number up to 65535 (RFC 3986 §3.2).
+fn is_authority(text: &str) -> bool {
+    let Ok(authority) = text.parse::<Authority>() else { return false };
+    let after_host = authority.as_str().rsplit_once(authority.host()).map(|(_, rest)| rest);
+    !authority.host().is_empty() && (after_host == Some("") || authority.port().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_authority;
+
+    #[test]
+    fn ports_are_numbers() {
+        for good in ["example.org", "example.org:443", "192.0.2.1:1", "[2001:db8::1]", "[2001:db8::1]:8443"] {
+            assert!(is_authority(good), "{good}");
+        }
+        for bad in ["", ":", "example.org:", "example.org:https", "example.org:65536", "a b", "example.org/x"]
+        {
+            assert!(!is_authority(bad), "{bad}");
+        }
+    }
+}
