@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -125,21 +126,17 @@ impl SigningKey {
     pub fn development(folder: &Path) -> Result<(Self, bool), KeyError> {
         let path = folder.join(DEVELOPMENT_KEY_FILE_NAME);
         let failed = |source| KeyError::File { path: path.display().to_string(), source };
-        match std::fs::read_to_string(&path) {
-            Ok(pem) => {
-                if exposed(&path).map_err(failed)? {
-                    return Err(KeyError::Exposed(path.display().to_string()));
-                }
-                Ok((Self::from_pem(&pem)?, false))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let key = Self::generate()?;
-                let pem = key.0.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Inconsistent)?;
-                write_private(&path, pem.as_bytes()).map_err(failed)?;
-                Ok((key, true))
-            }
-            Err(error) => Err(failed(error)),
+        let made = if path.try_exists().map_err(failed)? {
+            false
+        } else {
+            let pem = Self::generate()?.0.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Inconsistent)?;
+            place_private(&path, pem.as_bytes()).map_err(failed)?
+        };
+        let pem = std::fs::read_to_string(&path).map_err(failed)?;
+        if exposed(&path).map_err(failed)? {
+            return Err(KeyError::Exposed(path.display().to_string()));
         }
+        Ok((Self::from_pem(&pem)?, made))
     }
 
     /// A new key.
@@ -181,6 +178,21 @@ fn exposed(path: &Path) -> std::io::Result<bool> {
 #[cfg(not(unix))]
 fn exposed(_: &Path) -> std::io::Result<bool> {
     Ok(false)
+}
+
+/// Makes a file that is whole as soon as it is there. `false`: somebody else was first, and theirs stays.
+fn place_private(path: &Path, content: &[u8]) -> std::io::Result<bool> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let unique = format!("new-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let draft = path.with_extension(unique);
+    write_private(&draft, content)?;
+    let placed = match std::fs::hard_link(&draft, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    };
+    std::fs::remove_file(&draft)?;
+    placed
 }
 
 fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {

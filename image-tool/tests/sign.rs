@@ -171,6 +171,19 @@ fn keys_that_cannot_sign_an_image_are_refused() {
 }
 
 #[test]
+fn builds_that_begin_together_sign_with_one_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| SigningKey::development(folder.path()).unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(keys.iter().filter(|(_, made)| *made).count(), 1);
+    assert!(keys.iter().all(|(key, _)| key.public() == keys[0].0.public()));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+}
+
+#[test]
 fn the_development_key_is_made_once_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
 
