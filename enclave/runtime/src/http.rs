@@ -210,16 +210,26 @@ impl Running {
             stopped = Some(stop);
         };
         let ended = invoke(invocation, app.state(host), stop).await;
+        // The storage has no longer than the guest had.
+        let mut late = false;
+        let mut flush = async |state: &mut CallState| {
+            let deadline = async {
+                host.handle.deadline(until).await;
+                late = true;
+                Err(None)
+            };
+            let flush =
+                async { state.wasi.flush().await.map_err(|error| Some(stored(error.code(), &error))) };
+            future::or(flush, deadline).await
+        };
         // What the guest left open of its answer is cut off here, with its store.
         let outcome = match ended {
             Ended::Deadline => Err(None),
-            Ended::Returned(_, mut state) => {
-                state.wasi.flush().await.map_err(|error| Some(stored(error.code(), &error)))
-            }
+            Ended::Returned(_, mut state) => flush(&mut state).await,
             Ended::Failed(error, mut state) => match error.downcast_ref::<Exit>() {
-                Some(Exit(0)) => match state.wasi.flush().await {
+                Some(Exit(0)) => match flush(&mut state).await {
                     Ok(()) => Err(Some(CallError::Exit(0))),
-                    Err(error) => Err(Some(stored(error.code(), &error))),
+                    Err(error) => Err(error),
                 },
                 Some(Exit(code)) => Err(Some(CallError::Exit(*code))),
                 None => {
@@ -227,6 +237,9 @@ impl Running {
                 }
             },
         };
+        if late {
+            stopped = Some(Stop::Late);
+        }
         let unanswered = exchange.close();
         let failure = match (outcome, stopped) {
             (Err(None), Some(Stop::Late)) => self.late(format!("it took longer than {} ms", http.timeout_ms)),

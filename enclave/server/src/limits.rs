@@ -56,6 +56,8 @@ pub(crate) const PENDING_RESETS: usize = 20;
 pub(crate) const LOCAL_RESETS: usize = 64;
 /// Received body bytes in flight, per stream and per connection of HTTP/2.
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+/// What one stream of HTTP/2 may have waiting to be sent.
+pub(crate) const SEND_BUFFER: usize = 64 * 1024;
 /// See [`STREAM_WINDOW`].
 pub(crate) const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// Jobs of the control thread, under way and waiting.

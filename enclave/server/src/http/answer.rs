@@ -14,7 +14,7 @@ use super::apps::{self, Answered};
 use super::body::{Body, extend};
 use super::held::Content;
 use super::multipart::{Event, Multipart, MultipartError};
-use super::outgoing::Outgoing;
+use super::outgoing::{Counted, Outgoing};
 use super::path::{self, Path, PathError};
 use super::routes::{self, Found, Route};
 use super::{Activity, Answer, Request, Response, credential, json, options, problem};
@@ -27,7 +27,9 @@ use crate::{attest, catalog, commands, limits};
 pub(super) async fn answer(session: &Session, activity: &Activity, request: Request) -> Answer {
     let version = request.version();
     let mut response = match respond(session, activity, request).await {
-        Ok(Answered::App(response)) => response.map(|body| Outgoing::App(body, None)),
+        Ok(Answered::App(response)) => {
+            response.map(|body| Outgoing::App(body, Counted::new(session, activity), None))
+        }
         Ok(Answered::Enclave(response)) => own(session, activity, response),
         Err(failure) => own(session, activity, refused(failure)),
     };

@@ -7,11 +7,11 @@ use enclave_access::Operation;
 use enclave_ratls::Scope;
 use enclave_runtime::{CallHost, Delivered, HttpFailure};
 use enclave_wasi::http::{Answer, Arriving, ErrorCode};
-use http::header::{HOST, HeaderName, HeaderValue};
+use http::header::{self, HOST, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 
 use super::path::Path;
 use super::{Cut, Response, credential, problem};
@@ -37,9 +37,28 @@ pub(super) async fn serve(
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<Answered, Refusal> {
-    let apps = session.services.catalog.snapshot();
-    let (name, prefix) =
-        route(session, &apps, path).ok_or_else(|| Refusal::new("not-found", "no app has a route here"))?;
+    if head.method == Method::CONNECT {
+        // A tunnel: its answer would have no end that a client could see (RFC 9112 §6.3).
+        return Err(Refusal::new("method-not-allowed", "this is no proxy: apps take no CONNECT"));
+    }
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && !(coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none())
+    {
+        // RFC 9112 §6.1. An app sees no `Transfer-Encoding` and would take the coded bytes for the body.
+        return Err(Refusal::new(
+            "not-available",
+            "the only transfer coding that is taken is `chunked`, once",
+        ));
+    }
+    // Owned: whoever waits for an app keeps no other one from going.
+    let (name, prefix) = {
+        let apps = session.services.catalog.snapshot();
+        let found = route(session, &apps, path);
+        let (name, prefix) = found.ok_or_else(|| Refusal::new("not-found", "no app has a route here"))?;
+        (name.to_owned(), prefix.map(str::to_owned))
+    };
+    let (name, prefix) = (name.as_str(), prefix.as_deref());
     let auth = credential::bearer(&head.headers).map(Secret::new);
     let auth = auth.as_ref().map(Secret::expose);
     let (app, inside) = commands::enter(session, Operation::AppHttp, name, auth).await?;
@@ -98,7 +117,7 @@ fn request(
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<http::Request<Arriving>, Refusal> {
-    let body = body.map_err(|_| ErrorCode::HttpProtocolError).boxed_unsync();
+    let body = body.map_frame(proper_trailers).map_err(|_| ErrorCode::HttpProtocolError).boxed_unsync();
     let mut request = http::Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri(prefix, head, session.sni.as_deref())?;
@@ -112,6 +131,31 @@ fn request(
     }
     credential::keep_from_guest(headers);
     Ok(request)
+}
+
+/// Fields that say how to frame, route, authenticate or read a message are not for trailers (RFC 9110 §6.5.1). A
+/// guest would take them for what the enclave lets through in a header.
+static NOT_IN_TRAILERS: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::TE,
+    header::TRAILER,
+    FORWARDED_PREFIX,
+];
+
+fn proper_trailers<T>(frame: Frame<T>) -> Frame<T> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            for name in &NOT_IN_TRAILERS {
+                trailers.remove(name);
+            }
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
 }
 
 /// What is left of path and query below the prefix, and the authority that the client named.
@@ -169,6 +213,16 @@ mod tests {
             request.headers_mut().insert(HOST, host.parse().unwrap());
         }
         request.into_parts().0
+    }
+
+    #[test]
+    fn trailers_authenticate_route_and_frame_nothing() {
+        let all = NOT_IN_TRAILERS.iter().map(|name| (name.clone(), HeaderValue::from_static("x")));
+        let sum = (HeaderName::from_static("x-sum"), HeaderValue::from_static("5"));
+        let frame = Frame::<()>::trailers(all.chain([sum]).collect());
+        let trailers = proper_trailers(frame).into_trailers().unwrap();
+        assert_eq!((trailers.len(), trailers["x-sum"].as_bytes()), (1, &b"5"[..]));
+        assert!(proper_trailers(Frame::data(7)).into_data().is_ok_and(|data| data == 7));
     }
 
     #[test]

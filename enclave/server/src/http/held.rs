@@ -16,6 +16,8 @@ pub(super) enum Content {
     Static(&'static str),
     /// Made for this answer.
     Made(Vec<u8>),
+    /// A piece of an app's answer.
+    App(Bytes),
 }
 
 impl AsRef<[u8]> for Content {
@@ -23,6 +25,7 @@ impl AsRef<[u8]> for Content {
         match self {
             Content::Static(text) => text.as_bytes(),
             Content::Made(bytes) => bytes,
+            Content::App(bytes) => bytes,
         }
     }
 }
@@ -55,8 +58,10 @@ impl Answers {
         now: Monotonic,
         content: Content,
     ) -> Result<Bytes, Overloaded> {
-        if let Content::Made(bytes) = &content {
-            share.cover(bytes.capacity())?;
+        match &content {
+            Content::Static(_) => {}
+            Content::Made(bytes) => share.cover(bytes.capacity())?,
+            Content::App(bytes) => share.cover(bytes.len())?,
         }
         let mut ledger = self.ledger();
         let id = ledger.next;

@@ -66,7 +66,7 @@ where
         .max_header_list_size(limits::MAX_HEAD as u32)
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
-        .max_send_buf_size(limits::STREAM_WINDOW as usize)
+        .max_send_buf_size(limits::SEND_BUFFER)
         .auto_date_header(false)
         .serve_connection(HyperIo(stream), service(&session, &activity));
     drive(&session, &activity, connection, |connection| connection.graceful_shutdown()).await;

@@ -86,7 +86,13 @@ impl Fields {
 
     /// What came from outside: without the fields that are not for guests, and not to be changed.
     pub(super) fn received(mut map: HeaderMap, quota: &Quota) -> Result<Self, Exhausted> {
-        for name in &FORBIDDEN {
+        // What the connection's own field names belongs to the connection as well.
+        let nominated = map.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let nominated: Vec<_> = nominated
+            .flat_map(|names| names.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .collect();
+        for name in nominated.iter().chain(&FORBIDDEN) {
             map.remove(name);
         }
         let size: usize = map.iter().map(|(name, value)| cost(name, value)).sum();
@@ -181,6 +187,10 @@ impl HostFields for WasiCtx {
         &mut self,
         entries: Vec<(String, Vec<u8>)>,
     ) -> Result<Result<Resource<Fields>, HeaderError>> {
+        let bytes = entries.iter().map(|(name, value)| name.len() + value.len());
+        if bytes.fold(0, usize::saturating_add) > MAX_SIZE || entries.len() > MAX_SIZE / FIELD_COST {
+            return Refused::TooLarge.into_result();
+        }
         let mut fields = Fields::new(&self.http.quota)?;
         self.turn.spend(1 + u32::try_from(entries.len() / FIELDS_PER_UNIT)?).await;
         for (name, value) in entries {
@@ -209,6 +219,10 @@ impl HostFields for WasiCtx {
         name: String,
         values: Vec<Vec<u8>>,
     ) -> Result<Result<(), HeaderError>> {
+        let bytes = values.iter().map(Vec::len).fold(name.len(), usize::saturating_add);
+        if bytes > MAX_SIZE || values.len() > MAX_SIZE / FIELD_COST {
+            return Refused::TooLarge.into_result();
+        }
         self.turn.spend(self.table.get(&fields)?.units()).await;
         let fields = self.table.get_mut(&fields)?;
         fields.set(&name, &values).map_or_else(Refused::into_result, |()| Ok(Ok(())))
@@ -225,6 +239,9 @@ impl HostFields for WasiCtx {
         name: String,
         value: Vec<u8>,
     ) -> Result<Result<(), HeaderError>> {
+        if name.len() + value.len() > MAX_SIZE {
+            return Refused::TooLarge.into_result();
+        }
         // The first change of a copy is what copies.
         self.turn.spend(self.table.get(&fields)?.units()).await;
         let fields = self.table.get_mut(&fields)?;
@@ -290,6 +307,8 @@ mod tests {
         let mut map = HeaderMap::new();
         map.insert(HOST, HeaderValue::from_static("a.example"));
         map.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        map.insert(CONNECTION, HeaderValue::from_static("close, X-Hop"));
+        map.insert("x-hop", HeaderValue::from_static("1"));
         map.insert("x", HeaderValue::from_static("1"));
         let mut fields = Fields::received(map, &Quota::new()).unwrap();
         assert_eq!(fields.map.len(), 1);

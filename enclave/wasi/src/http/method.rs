@@ -17,7 +17,10 @@ pub(super) fn received(method: &http::Method) -> Method {
     }
 }
 
-/// `None`: not a method (RFC 9110 §9.1).
+/// Longest method.
+const MAX: usize = 64;
+
+/// `None`: not a method (RFC 9110 §9.1), or one that nobody has.
 pub(super) fn sent(method: &Method) -> Option<http::Method> {
     Some(match method {
         Method::Get => http::Method::GET,
@@ -29,6 +32,7 @@ pub(super) fn sent(method: &Method) -> Option<http::Method> {
         Method::Options => http::Method::OPTIONS,
         Method::Trace => http::Method::TRACE,
         Method::Patch => http::Method::PATCH,
+        Method::Other(other) if other.len() > MAX => return None,
         Method::Other(other) => http::Method::from_bytes(other.as_bytes()).ok()?,
     })
 }

@@ -19,6 +19,7 @@ mod progress;
 mod quota;
 mod request_options;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use wasmtime::Result;
@@ -89,9 +90,10 @@ impl types::Host for WasiCtx {
 /// The word for an error in logs and answers.
 #[must_use]
 pub fn word(error: &ErrorCode) -> String {
-    let debug = format!("{error:?}");
-    let variant = debug.split(['(', ' ']).next().unwrap_or_default();
-    let variant = variant.rsplit("::").next().unwrap_or_default();
+    // The name of the case comes first; what a guest may have written into it is not even formatted.
+    let mut name = Name(String::new());
+    let _stopped = write!(name, "{error:?}");
+    let variant = name.0.rsplit("::").next().unwrap_or_default();
     let mut word = String::new();
     for c in variant.chars() {
         if c.is_ascii_uppercase() && !word.is_empty() {
@@ -102,9 +104,32 @@ pub fn word(error: &ErrorCode) -> String {
     word
 }
 
+/// Takes text up to the first bracket or space, and no more of what is formatted.
+struct Name(String);
+
+impl std::fmt::Write for Name {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = text.find(['(', ' ']);
+        self.0.push_str(text.get(..end.unwrap_or(text.len())).unwrap_or_default());
+        if end.is_some() { Err(std::fmt::Error) } else { Ok(()) }
+    }
+}
+
 pub(crate) fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     let mut options = types::LinkOptions::default();
     options.informational_outbound_responses(true);
     types::add_to_linker::<T, Wasi>(linker, &options, T::wasi)?;
     outgoing::add_to_linker::<T, Wasi>(linker, T::wasi)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_name_the_case_and_nothing_that_a_guest_wrote() {
+        assert_eq!(word(&ErrorCode::ConnectionTimeout), "connection-timeout");
+        let long = ErrorCode::InternalError(Some("(\u{1} Loop::".repeat(100)));
+        assert_eq!(word(&long), "internal-error");
+    }
 }

@@ -5,9 +5,15 @@ use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use super::pipe::{Bounds, Of, Reader};
+use super::quota::Held;
 use super::{Fields, Method, OutgoingBody, Scheme, method};
 use crate::WasiCtx;
 use crate::bindings::wasi::http::types::HostOutgoingRequest;
+
+/// What a request costs beside its fields, path and body: method, scheme and authority are at most this long.
+const COST: usize = 512;
+/// A host of 253 characters, user information that is refused later, a port.
+const MAX_AUTHORITY: usize = 300;
 
 /// The type of `outgoing-request`.
 pub struct OutgoingRequest {
@@ -17,6 +23,8 @@ pub struct OutgoingRequest {
     pub(super) authority: Option<String>,
     pub(super) headers: Fields,
     pub(super) body: Option<Reader>,
+    /// What it holds outside the guest's memory.
+    held: Held,
 }
 
 impl HostOutgoingRequest for WasiCtx {
@@ -29,6 +37,7 @@ impl HostOutgoingRequest for WasiCtx {
             authority: None,
             headers,
             body: None,
+            held: self.http.quota.take(COST)?,
         };
         Ok(self.table.push(request)?)
     }
@@ -71,6 +80,8 @@ impl HostOutgoingRequest for WasiCtx {
         if path.as_ref().is_some_and(|path| path.parse::<PathAndQuery>().is_err()) {
             return Ok(Err(()));
         }
+        // The parser takes 64 KiB at most.
+        this.held.resize(COST + path.as_ref().map_or(0, String::len))?;
         this.path = path;
         Ok(Ok(()))
     }
@@ -124,6 +135,9 @@ impl HostOutgoingRequest for WasiCtx {
 
 /// Whether it is a host with a port, if any, that is a number up to 65535 (RFC 3986 §3.2).
 fn is_authority(text: &str) -> bool {
+    if text.len() > MAX_AUTHORITY {
+        return false;
+    }
     let Ok(authority) = text.parse::<Authority>() else { return false };
     let after_host = authority.as_str().rsplit_once(authority.host()).map(|(_, rest)| rest);
     !authority.host().is_empty() && (after_host == Some("") || authority.port().is_some())
@@ -131,7 +145,7 @@ fn is_authority(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_authority;
+    use super::{MAX_AUTHORITY, is_authority};
 
     #[test]
     fn ports_are_numbers() {
@@ -142,5 +156,6 @@ mod tests {
         {
             assert!(!is_authority(bad), "{bad}");
         }
+        assert!(!is_authority(&"a".repeat(MAX_AUTHORITY + 1)));
     }
 }

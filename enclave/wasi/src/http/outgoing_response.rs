@@ -9,7 +9,9 @@ use super::exchange::{Answered, Exchange};
 use super::pipe::{Bounds, Of, Reader};
 use super::{ErrorCode, Fields, OutgoingBody};
 use crate::WasiCtx;
-use crate::bindings::wasi::http::types::{HostOutgoingResponse, HostResponseOutparam};
+use crate::bindings::wasi::http::types::{
+    DnsErrorPayload, FieldSizePayload, HostOutgoingResponse, HostResponseOutparam, TlsAlertReceivedPayload,
+};
 
 /// The type of `outgoing-response`.
 pub struct OutgoingResponse {
@@ -95,6 +97,27 @@ impl HostOutgoingResponse for WasiCtx {
     }
 }
 
+/// An error without what the guest wrote into it: nobody is told of that, and it may be long.
+fn without_text(error: ErrorCode) -> ErrorCode {
+    use ErrorCode as E;
+    match error {
+        E::InternalError(_) => E::InternalError(None),
+        E::DnsError(_) => E::DnsError(DnsErrorPayload { rcode: None, info_code: None }),
+        E::TlsAlertReceived(_) => {
+            E::TlsAlertReceived(TlsAlertReceivedPayload { alert_id: None, alert_message: None })
+        }
+        E::HttpRequestHeaderSize(_) => E::HttpRequestHeaderSize(None),
+        E::HttpRequestTrailerSize(_) => E::HttpRequestTrailerSize(NOTHING),
+        E::HttpResponseHeaderSize(_) => E::HttpResponseHeaderSize(NOTHING),
+        E::HttpResponseTrailerSize(_) => E::HttpResponseTrailerSize(NOTHING),
+        E::HttpResponseTransferCoding(_) => E::HttpResponseTransferCoding(None),
+        E::HttpResponseContentCoding(_) => E::HttpResponseContentCoding(None),
+        other => other,
+    }
+}
+
+const NOTHING: FieldSizePayload = FieldSizePayload { field_name: None, field_size: None };
+
 impl HostResponseOutparam for WasiCtx {
     fn send_informational(
         &mut self,
@@ -116,7 +139,7 @@ impl HostResponseOutparam for WasiCtx {
         let ResponseOutparam(exchange) = self.table.delete(outparam)?;
         let answer = match response {
             Ok(response) => self.table.delete(response)?.into_answer(&exchange),
-            Err(error) => Err(error),
+            Err(error) => Err(without_text(error)),
         };
         // Whoever is answered may rely on what the app stored before it answered.
         self.files.flush().await?;

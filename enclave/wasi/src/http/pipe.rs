@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 use wasmtime_wasi_io::async_trait;
@@ -23,6 +23,8 @@ use super::quota::{Exhausted, Held, Quota};
 const ROOM_BEFORE: usize = 1 << 20;
 /// What may wait once it is being taken.
 const ROOM: usize = 64 << 10;
+/// Pieces shorter than this are put together: each costs more than its bytes.
+const PIECE: usize = 4 << 10;
 
 /// What a body may be.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +85,7 @@ struct State {
     bounds: Bounds,
     /// What may wait in it. `None`: nothing.
     held: Option<Held>,
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<BytesMut>,
     queued: usize,
     /// Of what `check-write` last said, what was not written yet.
     permitted: usize,
@@ -210,6 +212,29 @@ impl State {
         }
     }
 
+    fn push(&mut self, bytes: Bytes) {
+        match self.queue.back_mut() {
+            Some(last) if last.len() + bytes.len() <= PIECE => last.extend_from_slice(&bytes),
+            _ => self.queue.push_back(bytes.into()),
+        }
+    }
+
+    /// What goes out next. Of an answer whose length was said the last byte waits for the end: the client has it
+    /// all only when what the app stored before is stored.
+    fn pop(&mut self) -> Option<Bytes> {
+        let mut bytes = self.queue.pop_front()?;
+        let so_far = self.taken.saturating_add(bytes.len() as u64);
+        let is_last = self.bounds.announced == Some(so_far) && self.bounds.of == Of::Response;
+        if is_last && self.end.is_none() {
+            let tail = bytes.split_off(bytes.len().saturating_sub(1));
+            self.queue.push_front(tail);
+            if bytes.is_empty() {
+                return None;
+            }
+        }
+        Some(bytes.freeze())
+    }
+
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if self.taking == Taking::Never {
             return Err(StreamError::Closed);
@@ -229,7 +254,7 @@ impl State {
                 return Err(StreamError::Trap(wasmtime::Error::msg(told)));
             }
             self.queued += bytes.len();
-            self.queue.push_back(bytes);
+            self.push(bytes);
         }
         Ok(())
     }
@@ -341,7 +366,7 @@ impl Body for Reader {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let mut state = self.0.lock();
-        if let Some(bytes) = state.queue.pop_front() {
+        if let Some(bytes) = state.pop() {
             state.progress.iter().for_each(Progress::mark);
             state.queued -= bytes.len();
             state.taken = state.taken.saturating_add(bytes.len() as u64);

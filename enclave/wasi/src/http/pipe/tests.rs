@@ -69,3 +69,39 @@ fn what_nobody_reads_is_not_written() {
     assert!(matches!(stream.check_write(), Err(StreamError::Closed)));
     assert!(matches!(stream.write(Bytes::from_static(b"x")), Err(StreamError::Closed)));
 }
+
+#[test]
+fn small_pieces_are_put_together() {
+    let (writer, mut reader) = body(None, u64::MAX);
+    let mut stream = writer.stream();
+    for _ in 0..ROOM {
+        stream.write(Bytes::from_static(b"x")).unwrap();
+    }
+    assert!(writer.0.lock().queue.len() <= ROOM / PIECE, "a byte costs a byte");
+    reader.start(None);
+    let first = frame(&mut reader).unwrap().unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first.len(), PIECE);
+}
+
+/// A client that has all that was announced may rely on what the app stored before it finished.
+#[test]
+fn the_last_byte_of_an_answer_waits_for_its_end() {
+    let (writer, mut reader) = body(Some(4), u64::MAX);
+    let mut stream = writer.stream();
+    stream.write(Bytes::from_static(b"ab")).unwrap();
+    stream.write(Bytes::from_static(b"cd")).unwrap();
+    reader.start(None);
+    let data = |reader: &mut Reader| frame(reader).unwrap().unwrap().unwrap().into_data().unwrap();
+    assert_eq!(data(&mut reader), "abc");
+    assert!(frame(&mut reader).is_none() && !reader.is_complete());
+    writer.finish(None).unwrap();
+    assert_eq!(data(&mut reader), "d");
+    assert!(reader.is_complete() && frame(&mut reader).unwrap().is_none());
+
+    let (writer, mut reader) = body(Some(1), u64::MAX);
+    writer.stream().write(Bytes::from_static(b"x")).unwrap();
+    reader.start(None);
+    assert!(frame(&mut reader).is_none());
+    drop(writer);
+    assert!(matches!(frame(&mut reader), Some(Some(Err(Aborted)))), "and a failure shows");
+}
