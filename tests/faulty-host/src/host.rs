@@ -108,6 +108,8 @@ pub struct Host {
     still: u64,
     visits: u32,
     rolled_back: bool,
+    /// A batch was said to be stored and was not: the store is an earlier one, whole until the next batch.
+    unstored: bool,
     /// The store before the host changed it while the enclave was away.
     tampered: Option<Storage>,
 }
@@ -140,6 +142,7 @@ impl Host {
             still: 0,
             visits: 0,
             rolled_back: false,
+            unstored: false,
             tampered: None,
         })
     }
@@ -155,6 +158,7 @@ impl Host {
         {
             self.machine.storage = before;
         }
+        self.rolled_back |= self.unstored;
         if let Some((lie, by)) = self.fault(Point::Restart) {
             let before = self.machine.storage.clone();
             self.tampered = self.machine.storage.tamper(lie, by).then_some(before);

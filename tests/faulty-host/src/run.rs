@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::client::Outcome;
+use crate::clock::Claim;
 use crate::host::{Machine, Stuck};
 use crate::scene::{APP, CLIENTS, Request, Scene, base64, name};
 use crate::schedule::{Lie, Point, Schedule};
@@ -287,7 +288,14 @@ impl Scene {
     /// # Errors
     /// [`Violation`].
     pub fn restart(&mut self) -> Result<(), Violation> {
-        let ended = self.host.stop()?;
+        let ended = match self.host.stop() {
+            // Where time stands still no wait ends: such a host has its power switch.
+            Err(Stuck::NotEnding(_)) if matches!(self.host.time().claims().1, Claim::Fixed(_)) => {
+                self.host.kill()?;
+                Vec::new()
+            }
+            ended => ended?,
+        };
         self.forget();
         self.judge_end(&ended)?;
         self.host.start()?;

@@ -14,6 +14,8 @@ use crate::witness::CANARY;
 
 /// How long clients wait: longer than anything inside may take.
 const PATIENCE: Duration = Duration::from_secs(400);
+/// Behind a wait this long, the enclave may be closing what idled meanwhile: a new request goes on a new connection.
+const IDLE: Duration = Duration::from_secs(200);
 /// The app that is called.
 pub const APP: &str = "store";
 /// Connections that clients have.
@@ -119,7 +121,8 @@ impl Scene {
 
     /// What becomes of the requests of these clients. One that gets no answer gives its connection up.
     pub(crate) fn wait(&mut self, waiting: &[usize]) -> Result<Vec<Outcome>, Violation> {
-        let until = self.host.now() + nanos(PATIENCE);
+        let began = self.host.now();
+        let until = began + nanos(PATIENCE);
         self.host.begin();
         let mut outcomes: Vec<Option<Outcome>> = waiting.iter().map(|_| None).collect();
         let mut late = false;
@@ -134,6 +137,19 @@ impl Scene {
             }
             // An enclave that is away answers nobody.
             late = self.host.is_over() || self.host.step(until)? == Step::Late;
+        }
+        if self.host.now() - began > nanos(IDLE) {
+            let idle = |client: &usize| !waiting.contains(client);
+            let waited = outcomes
+                .iter()
+                .zip(waiting)
+                .filter(|(outcome, _)| matches!(outcome, Some(Outcome::Answer(_))));
+            let answered: Vec<usize> = waited.map(|(_, client)| *client).collect();
+            for client in (0..self.clients.len()).filter(|client| idle(client) || answered.contains(client)) {
+                if let Some(Some(client)) = self.clients.get_mut(client).map(Option::take) {
+                    self.host.leave(client.id());
+                }
+            }
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Late)).collect())
     }

@@ -170,6 +170,7 @@ impl Host {
                 // What a whole earlier store is, nobody can tell from the truth.
                 self.rolled_back |=
                     matches!(request, Request::KvScan { .. }) && matches!(lie, Lie::Stale | Lie::Empty);
+                self.unstored |= matches!(lie, Lie::Ignored | Lie::Torn);
                 if let Some(answer) = self.machine.storage.lie(request, lie, by) {
                     self.reply(at, id, &answer);
                 }
