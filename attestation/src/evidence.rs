@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::collateral::Collateral;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Proof};
 use crate::merkle::Hash;
 
 /// The format that is written and read.
@@ -21,6 +21,9 @@ pub const FORMAT: u32 = 1;
 pub const MAX_GENERATIONS: usize = 64;
 /// Longest document in bytes.
 pub const MAX_EVIDENCE: usize = 8 * 1024 * 1024;
+
+/// The leaf of the configuration that is the certificate of the enclave's CA (DER).
+pub const CA_LEAF: &str = "core.ca_cert";
 
 /// `GET /.enclave/v1/evidence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ pub struct EvidenceDocument {
     pub collateral: Option<Collateral>,
     /// The configuration: of the enclave, or of the app whose hostname was asked for.
     pub manifest: Manifest,
+    /// That [`CA_LEAF`] is under the root of the enclave's tree (`.1.1` of the leaf): the leaf's signature binds
+    /// the key of the enclave's CA and nothing else of its certificate.
+    pub ca_proof: Proof,
     /// What the configuration has been since the enclave started, oldest first.
     pub generations: Vec<Generation>,
     /// When the enclave made the document, by its clock, which the host sets.

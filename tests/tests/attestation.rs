@@ -227,6 +227,7 @@ fn evidence_is_verified_offline_and_nothing_in_it_can_be_exchanged(platform: Pla
         ),
         ("the app's quote", EvidenceDocument { evidence_quote: app.evidence_quote.clone(), ..whole.clone() }),
         ("no quote", EvidenceDocument { evidence_quote: None, ..whole.clone() }),
+        ("the proof of another time", EvidenceDocument { ca_proof: early.ca_proof.clone(), ..whole.clone() }),
     ] {
         let verdict = enclave.judge(&Presented::Evidence(&document), None, now);
         assert!(!verdict.accepted(), "{what}: {}", serde_json::to_string(&verdict)?);

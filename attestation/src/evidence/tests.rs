@@ -7,7 +7,8 @@ use crate::manifest::Leaf;
 
 fn document() -> EvidenceDocument {
     let at = OffsetDateTime::from_unix_timestamp(1_795_180_440).unwrap();
-    let manifest = Manifest::new(vec![Leaf::raw("core.ca_key", [1, 2]).unwrap()]).unwrap();
+    let leaves = vec![Leaf::raw("core.ca_key", [1, 2]).unwrap(), Leaf::raw(CA_LEAF, [0x31]).unwrap()];
+    let manifest = Manifest::new(leaves).unwrap();
     let generation = |generation| Generation {
         generation,
         configuration_root: manifest.root(),
@@ -21,6 +22,7 @@ fn document() -> EvidenceDocument {
         evidence_quote: None,
         collateral: None,
         generations: vec![generation(1), generation(3)],
+        ca_proof: manifest.proof(CA_LEAF).unwrap(),
         manifest,
         issued: at,
         interop: None,
@@ -47,7 +49,9 @@ fn a_document_survives_a_round_trip() {
 #[test]
 fn other_shapes_are_refused() {
     assert!(changed(|_| ()).is_ok());
-    for absent in ["certificate_quote", "evidence_quote", "collateral", "manifest", "generations", "issued"] {
+    for absent in
+        ["certificate_quote", "evidence_quote", "collateral", "manifest", "ca_proof", "generations", "issued"]
+    {
         let error = changed(|all| drop(all.remove(absent))).unwrap_err();
         assert!(matches!(error, EvidenceError::Json(_)), "{absent}: {error}");
     }

@@ -6,9 +6,10 @@ use sha2::{Digest, Sha256};
 use super::Disclosed;
 use super::enclave::list;
 use super::judge::Outcome;
+use crate::evidence::CA_LEAF;
 use crate::hex;
 use crate::leaf_certificate::LeafCertificate;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Proof};
 use crate::policy::{AppRule, ConfigurationRule};
 
 /// A manifest and the leaf that vouches for it.
@@ -46,12 +47,14 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The roots and leaves a policy asks for, and that a document's manifest is the certificate's.
+/// The roots and leaves a policy asks for; that a document's manifest and its enclave CA (`ca`: what proves it, and
+/// the certificate) are the certificate's.
 pub(super) fn configuration(
     rule: Option<&ConfigurationRule>,
     app: Option<&AppRule>,
     leaf: &LeafCertificate,
     disclosed: Disclosed<'_>,
+    ca: Option<(&Proof, Option<&CertificateDer<'_>>)>,
 ) -> Outcome {
     let manifest = disclosed.manifest;
     let found = format!("root {}", hex::encode(&leaf.configuration_root));
@@ -62,6 +65,9 @@ pub(super) fn configuration(
             "the manifest does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew"
                 .to_owned(),
         );
+    }
+    if let Some((proof, certificate)) = ca {
+        wrong.extend(enclave_ca(proof, certificate, leaf).err());
     }
     let mut wanted = Vec::new();
     if let Some(rule) = rule {
@@ -83,6 +89,28 @@ pub(super) fn configuration(
     let outcome =
         if wrong.is_empty() { Outcome::pass(found) } else { Outcome::fail(found, wrong.join("; ")) };
     if wanted.is_empty() { outcome } else { outcome.wanted(wanted.join("; ")) }
+}
+
+/// Of the CA's certificate the leaf's signature binds the key alone, and its end of the chain nothing binds the
+/// rest: the configuration under the quote does.
+fn enclave_ca(
+    proof: &Proof,
+    certificate: Option<&CertificateDer<'_>>,
+    leaf: &LeafCertificate,
+) -> Result<(), String> {
+    let proved = proof.leaf().name() == CA_LEAF && proof.verify(&leaf.configuration_root).is_ok();
+    if !proved {
+        return Err(format!(
+            "`ca_proof` does not prove {CA_LEAF} under the root in the certificate: it is of another configuration, or was changed. Ask the enclave for another document"
+        ));
+    }
+    let hash: Option<[u8; 32]> = certificate.map(|der| Sha256::digest(der).into());
+    if hash.as_ref() == Some(proof.leaf().value_hash()) {
+        return Ok(());
+    }
+    Err(format!(
+        "the second certificate is not the one that the enclave has for its CA ({CA_LEAF}): it was changed on its way. Ask the enclave for another document"
+    ))
 }
 
 fn app_root(

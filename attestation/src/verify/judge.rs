@@ -291,6 +291,7 @@ impl<'a> Judge<'a> {
                 policy.app.as_ref(),
                 leaf,
                 case.disclosed,
+                case.evidence.map(|document| (&document.ca_proof, case.chain.get(1))),
             );
             self.record(CheckId::Configuration, outcome);
         }

@@ -25,6 +25,11 @@ func ParseProof(text []byte) (*Proof, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proof: %w", err)
 	}
+	return ProofOf(value)
+}
+
+// ProofOf reads an inclusion proof that is part of a document. It proves nothing before Verify.
+func ProofOf(value any) (*Proof, error) {
 	t := strict.NewTable(value, "proof")
 	p := &Proof{index: t.Whole("index", math.MaxUint64), size: t.Whole("tree_size", math.MaxUint64)}
 	copy(p.claimed[:], t.Hex("root", len(p.claimed)))

@@ -131,7 +131,7 @@ func (j *judgement) app() {
 // configuration judges the settings.
 func (j *judgement) configuration() {
 	wanted := j.policy.Configuration
-	_, offline := j.presented.(*Document)
+	document, offline := j.presented.(*Document)
 	if wanted == nil && !offline {
 		return
 	}
@@ -145,6 +145,9 @@ func (j *judgement) configuration() {
 	}
 	if m := j.context.Manifest; m != nil {
 		ask(j.belongs(m), "manifest of this certificate", "The manifest does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew.")
+	}
+	if offline {
+		ask(j.provesCA(document.CAProof), "the enclave's own CA", "`ca_proof` does not prove "+CALeaf+" under the root in the certificate, or the second certificate is not that one: the document was changed on its way. Ask the enclave for another.")
 	}
 	if wanted != nil && wanted.Root != nil {
 		ask(slices.Contains(wanted.Root, j.leaf.ConfigurationRoot), "root "+list(wanted.Root), "The configuration root is not one of the policy's: something in the enclave is configured otherwise. `enclave-os proof` lists its settings; if they are what you want, put the root into `configuration.root`.")
@@ -178,6 +181,13 @@ func appRootMessage(known bool) string {
 // belongs says whether the manifest is that of the certificate: the whole one, or the app's own.
 func (j *judgement) belongs(m *configuration.Manifest) bool {
 	return m.Root == j.leaf.ConfigurationRoot || j.leaf.App != nil && m.Root == j.leaf.App.ConfigurationRoot
+}
+
+// provesCA says whether the enclave's CA in the chain is the one of its configuration: of that certificate the
+// leaf's signature binds the key alone.
+func (j *judgement) provesCA(proof *configuration.Proof) bool {
+	return proof.Leaf.Name == CALeaf && proof.Verify(j.leaf.ConfigurationRoot) == nil &&
+		len(j.chain) > 1 && proof.Leaf.ValueHash == sha256.Sum256(j.chain[1].Raw)
 }
 
 // appRoot is the root of the app's own tree: in its certificate, or from the whole manifest.

@@ -16,6 +16,9 @@ const MaxDocument = 8 << 20
 // maxGenerations is how many states of the configuration a document tells of at most.
 const maxGenerations = 64
 
+// CALeaf is the leaf of the configuration that is the certificate of the enclave's CA (DER).
+const CALeaf = "core.ca_cert"
+
 // documentVersion is the one format this reader knows.
 const documentVersion = 1
 
@@ -29,6 +32,8 @@ type Document struct {
 	// Collateral is nil if the enclave had none.
 	Collateral *dcap.Collateral
 	Manifest   *configuration.Manifest
+	// CAProof shows that CALeaf is under the root of the enclave's tree (`.1.1`).
+	CAProof *configuration.Proof
 	// Generations are the changes of the configuration since the enclave's start, oldest first.
 	Generations []Generation
 	Issued      time.Time
@@ -73,6 +78,9 @@ func documentOf(value any) (*Document, error) {
 		}
 	}
 	if d.Manifest, err = configuration.ManifestOf(t.Required("manifest")); err != nil {
+		t.Fail("evidence: %w", err)
+	}
+	if d.CAProof, err = configuration.ProofOf(t.Required("ca_proof")); err != nil {
 		t.Fail("evidence: %w", err)
 	}
 	t.Each("generations", func(g *strict.Table) {

@@ -4,8 +4,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -224,11 +226,14 @@ func document(s *stage, l *fixture.Leaf, quote []byte) map[string]any {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	root, named := s.enclave.Configuration()
+	hash := hex.EncodeToString(root[:])
 	return map[string]any{
 		"format": 1, "certificate_chain": list(l.Chain), "certificate_quote": base64.StdEncoding.EncodeToString(parsed.Quote),
 		"evidence_quote": base64.StdEncoding.EncodeToString(quote), "collateral": s.pki.Collateral(),
-		"manifest":    map[string]any{"version": 1, "root": fmt.Sprintf("%x", fixture.EmptyRoot()), "leaves": []any{}},
-		"generations": []any{map[string]any{"generation": 1, "configuration_root": fmt.Sprintf("%x", fixture.EmptyRoot()), "since": "2026-11-21T17:00:00Z", "changed": []string{"core"}}},
+		"manifest":    map[string]any{"version": 1, "root": hash, "leaves": []any{named}},
+		"ca_proof":    map[string]any{"leaf": named, "index": 0, "tree_size": 1, "path": []string{}, "root": hash},
+		"generations": []any{map[string]any{"generation": 1, "configuration_root": hash, "since": "2026-11-21T17:00:00Z", "changed": []string{"core"}}},
 		"issued":      "2026-11-21T17:00:00Z",
 	}
 }
@@ -268,13 +273,25 @@ func TestEvidenceDocument(t *testing.T) {
 				}
 			})
 			d["certificate_chain"] = document(s, forged, nil)["certificate_chain"]
-		}, []verify.CheckID{"report-data"}},
+		}, []verify.CheckID{"report-data", "configuration"}},
+		"another issuer of the CA": {func(s *stage, d map[string]any) {
+			s.enclave.Authorities(func(*x509.Certificate, *x509.Certificate) {})
+			for i, der := range s.enclave.Certificate("", s.made, nil).Chain[1:] {
+				d["certificate_chain"].([]string)[i+1] = base64.StdEncoding.EncodeToString(der)
+			}
+		}, []verify.CheckID{"configuration"}},
+		"a proof of another leaf": {func(_ *stage, d map[string]any) {
+			leaf := maps.Clone(d["ca_proof"].(map[string]any)["leaf"].(map[string]any))
+			leaf["name"] = "core.ca_key"
+			d["ca_proof"].(map[string]any)["leaf"] = leaf
+		}, []verify.CheckID{"configuration"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
+			s.enclave.Root, _ = s.enclave.Configuration()
 			l := s.enclave.Certificate("", s.made, fixture.AtCertificate)
-			quote := s.pki.Quote(fixture.Report(leaf.OfEvidence(l.X509, fixture.EmptyRoot())))
+			quote := s.pki.Quote(fixture.Report(leaf.OfEvidence(l.X509, s.enclave.Root)))
 			d := document(s, l, quote)
 			c.turn(s, d)
 			text, err := json.Marshal(d)
@@ -297,7 +314,8 @@ func TestManifestOfAnotherConfiguration(t *testing.T) {
 	s := newStage(t)
 	s.enclave.Root = [32]byte{9}
 	l := s.enclave.Certificate("", s.made, fixture.AtCertificate)
-	quote := s.pki.Quote(fixture.Report(leaf.OfEvidence(l.X509, fixture.EmptyRoot())))
+	root, _ := s.enclave.Configuration()
+	quote := s.pki.Quote(fixture.Report(leaf.OfEvidence(l.X509, root)))
 	text, err := json.Marshal(document(s, l, quote))
 	if err != nil {
 		t.Fatal(err)

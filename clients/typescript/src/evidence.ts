@@ -3,7 +3,7 @@
 import { fromBase64, fromHex } from "./bytes.js";
 import { type Collateral, collateralOf } from "./collateral.js";
 import { type Json, JsonError, array, count, members, parseJson, string } from "./json.js";
-import { Manifest } from "./manifest.js";
+import { Manifest, Proof } from "./manifest.js";
 import { fromInstant } from "./time.js";
 
 /** A change of the configuration since the enclave started. */
@@ -26,6 +26,8 @@ export interface EvidenceDocument {
   readonly evidenceQuote: Buffer | undefined;
   readonly collateral: Collateral | undefined;
   readonly manifest: Manifest;
+  /** That the leaf {@link CA_LEAF} is under the root of the enclave's tree (`.1.1`). */
+  readonly caProof: Proof;
   /** Oldest first. */
   readonly generations: readonly Generation[];
   /** In milliseconds since 1970; the enclave's clock, which its host sets. */
@@ -34,6 +36,8 @@ export interface EvidenceDocument {
 
 /** Longest document in bytes. */
 export const MAX_EVIDENCE = 8 * 1024 * 1024;
+/** The leaf of the configuration that is the certificate of the enclave's CA (DER). */
+export const CA_LEAF = "core.ca_cert";
 /** Most generations that a document tells of. */
 const MAX_GENERATIONS = 64;
 
@@ -52,6 +56,7 @@ export function evidenceOf(json: Json | undefined): EvidenceDocument {
     "evidence_quote",
     "collateral",
     "manifest",
+    "ca_proof",
     "generations",
     "issued",
     "interop?",
@@ -67,6 +72,7 @@ export function evidenceOf(json: Json | undefined): EvidenceDocument {
     evidenceQuote: optionalBase64(document["evidence_quote"], "evidence_quote"),
     collateral: collateral === null ? undefined : collateralOf(collateral),
     manifest: Manifest.of(document["manifest"]),
+    caProof: Proof.of(document["ca_proof"]),
     generations: readGenerations(document["generations"]),
     issued: moment(document["issued"], "issued"),
   };

@@ -1,6 +1,7 @@
 /** Checks of what the certificate says of an app, of the configuration, and of who vouches for the enclave. */
 
 import { equal, sha256, toHex } from "./bytes.js";
+import { CA_LEAF, type EvidenceDocument } from "./evidence.js";
 import type { LeafCertificate } from "./leaf-certificate.js";
 import type { Manifest, Proof } from "./manifest.js";
 import type { Policy } from "./policy.js";
@@ -43,17 +44,19 @@ export function judgeConfiguration(
   policy: Policy,
   leaf: LeafCertificate,
   disclosed: Disclosed,
-  isEvidence: boolean,
+  evidence: EvidenceDocument | undefined,
 ): void {
   const { manifest } = disclosed;
   const wanted = policy.configuration;
-  if (wanted === undefined && !isEvidence) return;
+  if (wanted === undefined && evidence === undefined) return;
   const root = toHex(leaf.configurationRoot);
   const problems: string[] = [];
   const scope = manifest && Scope.of(manifest, leaf);
   if (manifest !== undefined && scope === undefined) {
     problems.push("the manifest does not lead to the root in the certificate: it is of another configuration. Ask the enclave for both anew");
   }
+  const caProblem = evidence && caProblemOf(evidence, leaf);
+  if (caProblem !== undefined) problems.push(caProblem);
   if (wanted?.root !== undefined && !wanted.root.includes(root)) {
     problems.push("the configuration root is not one of the policy's: something in the enclave is configured otherwise. `enclave-os proof` lists its settings; if they are what you want, put the root into `configuration.root`");
   }
@@ -73,6 +76,16 @@ export function judgeConfiguration(
     if (problem !== undefined) problems.push(problem);
   }
   judgement.record("configuration", problems.length === 0, root, wantedText(policy), problems.join("; "));
+}
+
+/** Of the enclave CA's certificate the leaf's signature binds the key alone; the configuration has all of it. */
+function caProblemOf({ chain, caProof }: EvidenceDocument, leaf: LeafCertificate): string | undefined {
+  if (caProof.leaf.name !== CA_LEAF || !caProof.holds(leaf.configurationRoot)) {
+    return `\`ca_proof\` does not prove ${CA_LEAF} under the root in the certificate: it is of another configuration, or was changed. Ask the enclave for another document`;
+  }
+  const certificate = chain[1];
+  if (certificate !== undefined && equal(sha256(certificate), caProof.leaf.valueHash)) return undefined;
+  return `the second certificate is not the one that the enclave has for its CA (${CA_LEAF}): it was changed on its way. Ask the enclave for another document`;
 }
 
 function leafProblem(

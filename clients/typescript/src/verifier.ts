@@ -112,7 +112,7 @@ export class Judgement {
     this.#judgeFreshness(policy, leaf.certificate, presented.tier);
     judgeApp(this, policy, leaf);
     const disclosed = { manifest: this.#manifest, proofs: this.#proofs };
-    judgeConfiguration(this, policy, leaf, disclosed, evidence !== undefined);
+    judgeConfiguration(this, policy, leaf, disclosed, evidence);
     if (policy.ppids !== undefined) this.#judgePlatform(policy.ppids);
     if (policy.operatorCa !== undefined) judgeOperatorCa(this, policy.operatorCa, above.slice(1));
   }

@@ -63,6 +63,12 @@ impl Ca {
         Ok(Ca { key, params, certificate })
     }
 
+    /// The same authority, its name and its key, in a certificate that names another issuer. Its signature is made
+    /// with a key that nobody in the chain has, as one is that was put there on the way.
+    pub(crate) fn reissued(&self, issuer: &Ca) -> Result<Vec<u8>> {
+        Ok(self.params.signed_by(&self.key, &issuer.issuer())?.der().to_vec())
+    }
+
     fn issuer(&self) -> Issuer<'_, &Key> {
         Issuer::from_params(&self.params, &self.key)
     }

@@ -1,7 +1,7 @@
 //! The machines and the enclave that most cases are about.
 
-use anyhow::Result;
-use attestation::evidence::{EvidenceDocument, FORMAT as EVIDENCE_FORMAT, Generation};
+use anyhow::{Context, Result};
+use attestation::evidence::{CA_LEAF, EvidenceDocument, FORMAT as EVIDENCE_FORMAT, Generation};
 use attestation::instant;
 use attestation::manifest::{Leaf as Setting, Manifest};
 use attestation::report_data::{self, Binding};
@@ -64,7 +64,8 @@ impl World {
         let issued = now - Duration::days(1);
         let state = EnclaveState { isv_prod_id: 7, isv_svn: 3, ..EnclaveState::development() };
         let operator = Ca::self_signed(&CaShape::new("Example Operator Root", 1))?;
-        let manifest = manifest("kv")?;
+        let ca = Ca::self_signed(&CaShape::new("Enclave OS CA 5ca1ab1e", 0))?;
+        let manifest = manifest("kv", &ca)?;
         let app = |name: &'static str, code, key_source| -> Result<App> {
             Ok(App {
                 name,
@@ -78,7 +79,7 @@ impl World {
             machine: Machine::new(issued)?,
             other_machine: Machine::new(issued)?,
             state,
-            ca: Ca::self_signed(&CaShape::new("Enclave OS CA 5ca1ab1e", 0))?,
+            ca,
             under_operator: Ca::under(&CaShape::new("Enclave OS CA 0ddba115", 0), &operator)?,
             operator,
             apps: vec![app("kv-store", 0xaa, "generated")?, app("mail", 0xbb, "byok:0011223344556677")?],
@@ -216,6 +217,7 @@ impl World {
             evidence_quote: Some(site.machine.quote(&site.state, &data)?),
             collateral: None,
             manifest: manifest.clone(),
+            ca_proof: self.manifest.proof(CA_LEAF).context("the configuration names the CA")?,
             generations: vec![Generation {
                 generation: 1,
                 configuration_root: leaf.claims.configuration_root,
@@ -255,8 +257,9 @@ impl Site<'_> {
 }
 
 /// A configuration; `version` makes it another one.
-pub(crate) fn manifest(version: &str) -> Result<Manifest> {
+pub(crate) fn manifest(version: &str, ca: &Ca) -> Result<Manifest> {
     let mut settings = vec![
+        Setting::raw(CA_LEAF, ca.certificate.clone())?,
         Setting::json("core.version", &json!({"enclave_os": version}))?,
         Setting::json("core.operator_policy", &json!({"development": false, "operators": ["example"]}))?,
         Setting::json("core.code_policy", &json!({"native": []}))?,

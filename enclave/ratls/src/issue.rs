@@ -148,7 +148,7 @@ impl Issuer<'_> {
     fn core_leaves(&self, authority: &Authority) -> Result<Vec<Leaf>, IdentityError> {
         let mut leaves = self.settings.core_leaves.clone();
         let own = authority.certificates().first().map(|der| der.to_vec()).unwrap_or_default();
-        leaves.push(Leaf::raw("core.ca_cert", own)?);
+        leaves.push(Leaf::raw(attestation::evidence::CA_LEAF, own)?);
         leaves.push(Leaf::raw("core.ca_key", authority.spki_der())?);
         Ok(leaves)
     }

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use attestation::manifest::{Manifest, ManifestError};
+use attestation::evidence::CA_LEAF;
+use attestation::manifest::{Manifest, ManifestError, Proof};
 use rustls_pki_types::CertificateDer;
 
 use crate::history::Generation;
@@ -61,6 +62,11 @@ impl Offline {
     /// The configuration that the leaf commits to: all of it, or that of the app alone.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// That the CA in the chain is the one of the enclave's configuration; of the others it says nothing.
+    pub fn ca_proof(&self) -> Option<Proof> {
+        self.snapshot.manifest.proof(CA_LEAF)
     }
 
     /// The configurations so far; an app's evidence names no other app.

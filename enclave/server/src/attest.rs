@@ -110,6 +110,7 @@ pub(crate) async fn evidence(
         evidence_quote: document_quote(session, &offline, Document::Evidence).await?.as_ref().map(bytes),
         collateral: services.quotes.board().collateral().map(|document| Collateral::clone(&document)),
         manifest: offline.manifest().clone(),
+        ca_proof: offline.ca_proof().ok_or_else(|| internal("the configuration does not name the CA"))?,
         generations: offline.generations().into_iter().map(generation).collect(),
         issued,
         interop,

@@ -7,10 +7,12 @@ from datetime import datetime
 
 from .collateral import Collateral
 from .encoding import Members, base64_bytes, hex_bytes, json_value, timestamp
-from .manifest import Manifest
+from .manifest import Manifest, Proof
 
 MAX_BYTES = 8 * 1024 * 1024
 """The longest document."""
+CA_LEAF = "core.ca_cert"
+"""The leaf of the configuration that is the certificate of the enclave's CA (DER)."""
 MAX_GENERATIONS = 64
 """How many generations a document tells of at most."""
 
@@ -47,6 +49,8 @@ class EvidenceDocument:
     """The quote over the leaf and the manifest; ``None`` if the enclave could get none."""
     collateral: Collateral | None
     manifest: Manifest
+    ca_proof: Proof
+    """That the leaf :data:`CA_LEAF` is under the root of the enclave's tree (``.1.1``)."""
     generations: tuple[Generation, ...]
     """Oldest first."""
     issued: datetime
@@ -73,6 +77,7 @@ class EvidenceDocument:
             evidence_quote=evidence_quote,
             collateral=None if collateral is None else Collateral.from_json(collateral),
             manifest=Manifest.from_json(members.take("manifest")),
+            ca_proof=Proof.from_json(members.take("ca_proof")),
             generations=tuple(_generation(item) for item in members.items("generations")),
             issued=timestamp(members.text("issued")),
             interop=_interop(members.take("interop")) if "interop" in members else None,

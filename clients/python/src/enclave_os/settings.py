@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
+from .evidence import CA_LEAF, EvidenceDocument
 from .leaf_certificate import LeafCertificate
 from .manifest import Leaf, Manifest, Proof
 from .policy import VerificationPolicy
@@ -68,6 +70,22 @@ def problems(
                 "`configuration.leaves`"
             )
     return wrong
+
+
+def ca_problems(certificate: LeafCertificate, document: EvidenceDocument) -> list[str]:
+    """Whether the document's enclave CA is the enclave's: of its certificate the leaf's signature binds the key alone."""
+    proof = document.ca_proof
+    if proof.leaf.name != CA_LEAF or not proof.holds(certificate.configuration_root):
+        return [
+            f"`ca_proof` does not prove {CA_LEAF} under the root in the certificate: it is of another configuration, or was "
+            "changed. Ask the enclave for another document"
+        ]
+    if [sha256(der).digest() for der in document.certificate_chain[1:2]] != [proof.leaf.value_hash]:
+        return [
+            f"the second certificate is not the one that the enclave has for its CA ({CA_LEAF}): it was changed on its way. "
+            "Ask the enclave for another document"
+        ]
+    return []
 
 
 def _proven(name: str, proofs: Sequence[Proof], root: bytes) -> Leaf | None:

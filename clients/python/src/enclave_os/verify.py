@@ -177,7 +177,7 @@ class _Judgement:
         self.identity()
         self.tier(of_document=True)
         self.app()
-        self.configuration(read.manifest, of_document=True)
+        self.configuration(read.manifest, document=read)
         self.platform()
         self.operator()
 
@@ -428,13 +428,15 @@ class _Judgement:
             self.note("key-source", self.wanted.key_source in kinds, source or "", self.wanted.key_source, message)
 
     def configuration(
-        self, manifest: Manifest | None, proofs: Sequence[Proof] = (), of_document: bool = False
+        self, manifest: Manifest | None, proofs: Sequence[Proof] = (), document: EvidenceDocument | None = None
     ) -> None:
         wanted = self.wanted
         asked = (wanted.configuration_roots, wanted.app_roots, wanted.leaves)
-        if not of_document and all(part is None for part in asked):
+        if document is None and all(part is None for part in asked):
             return
         wrong = settings.problems(wanted, self.leaf, manifest, proofs)
+        if document is not None:
+            wrong += settings.ca_problems(self.leaf, document)
         self.note("configuration", not wrong, f"root {self.leaf.configuration_root.hex()}", None, "; ".join(wrong))
 
     def platform(self) -> None:

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import type { Json } from "../../src/json.js";
+import type { Json, JsonObject } from "../../src/json.js";
 import { evidenceReportData } from "../../src/report-data.js";
 import { judge } from "../../src/verifier.js";
 import { collateralJson, manifestJson } from "../support/documents.js";
@@ -12,7 +12,10 @@ import { Scene } from "../support/scene.js";
 
 test("an evidence document is judged by its own quote, over leaf and manifest", () => {
   const scene = new Scene();
-  const manifest = manifestJson({ "core.version": { json: "1" } });
+  const [ca] = scene.authority.above as [Buffer];
+  const manifest = manifestJson({ "core.ca_cert": { bytes: ca } });
+  const [leafOfCa] = manifest.leaves as [JsonObject];
+  const caProof = { leaf: leafOfCa, index: 0, tree_size: 1, path: [], root: manifest.root };
   const root = Buffer.from(manifest.root, "hex");
   const chain = scene.chain({ configurationRoot: root });
   const [leaf] = chain as [Buffer];
@@ -24,6 +27,7 @@ test("an evidence document is judged by its own quote, over leaf and manifest", 
     evidence_quote: scene.platform.quote(evidenceReportData(leaf, root)).toString("base64"),
     collateral: collateralJson(scene.platform.collateral),
     manifest: manifest,
+    ca_proof: caProof,
     generations: [{ generation: 1, configuration_root: manifest.root, since: "2026-11-21T16:00:00Z", changed: ["core"] }],
     issued: "2026-11-21T17:00:00Z",
     ...change,
@@ -48,7 +52,13 @@ test("an evidence document is judged by its own quote, over leaf and manifest", 
   const forger = new TestAuthority();
   const theirs = [forger.leaf(scene.key, { configurationRoot: root, quote: own }), ...forger.above];
   const chained = theirs.map((certificate) => certificate.toString("base64"));
-  assert.deepEqual(failed({ certificate_chain: chained }), ["report-data"]);
+  assert.deepEqual(failed({ certificate_chain: chained }), ["report-data", "configuration"]);
+  // The leaf's signature binds the CA's key, and its certificate is the one that the configuration names.
+  const renamed = { ...caProof, leaf: { ...leafOfCa, name: "core.ca_key" } };
+  assert.deepEqual(failed({ ca_proof: renamed }), ["configuration"]);
+  const ofAnother = { ...caProof, leaf: manifestJson({ "core.ca_cert": { bytes: Buffer.of(1) } }).leaves[0] };
+  assert.deepEqual(failed({ ca_proof: ofAnother }), ["configuration"]);
+  assert.deepEqual(failed({ ca_proof: null }), ["evidence-format"]);
   const other = manifestJson({ "core.version": { json: "2" } });
   assert.deepEqual(failed({ manifest: other }), ["report-data", "configuration"]);
   assert.deepEqual(failed({ manifest: { ...manifest, root: "11".repeat(32) } }), ["evidence-format"]);

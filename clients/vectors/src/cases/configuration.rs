@@ -72,7 +72,7 @@ pub(super) fn add(table: &mut Table, world: &World) -> Result<()> {
     table.refused(
         "leaf-of-other-configuration",
         "A manifest of another configuration.",
-        with(plain, &manifest("older")?)?,
+        with(plain, &manifest("older", &world.ca)?)?,
         failed,
     );
     let changed = world.challenge(&leaf("core.code_policy", &[9; 32]), &site, &whole);
@@ -111,7 +111,7 @@ pub(super) fn add(table: &mut Table, world: &World) -> Result<()> {
     let limits = world.challenge(&leaf("app.mail.limits", &hash("app.mail.limits")), &site, &kv);
     table.refused("manifest-of-other-app", "The manifest of another app.", with(limits, &mail)?, failed);
     let mut unread = world.challenge(&policy, &site, &whole);
-    unread.manifest = Some(serde_json::to_value(manifest("older")?)?);
+    unread.manifest = Some(serde_json::to_value(manifest("older", &world.ca)?)?);
     table.accepted(
         "manifest-not-asked-for",
         "A manifest that the policy does not ask for is not judged.",
@@ -178,7 +178,7 @@ fn proofs(table: &mut Table, world: &World) -> Result<()> {
     table.refused(
         "proof-of-other-configuration",
         "A proof that leads to the root of another configuration.",
-        shown(&whole, &[operators], vec![proof(&manifest("older")?, operators)?]),
+        shown(&whole, &[operators], vec![proof(&manifest("older", &world.ca)?, operators)?]),
         failed,
     );
     let mut forged = good.clone();
@@ -197,7 +197,7 @@ fn proofs(table: &mut Table, world: &World) -> Result<()> {
     other.proofs = Some(vec![good.clone()]);
     table.refused("proof-of-other-value", "A leaf is proved that has another value.", other, failed);
     let mut beside = shown(&whole, &[operators], vec![good]);
-    beside.manifest = Some(serde_json::to_value(manifest("older")?)?);
+    beside.manifest = Some(serde_json::to_value(manifest("older", &world.ca)?)?);
     table.refused(
         "proof-beside-other-manifest",
         "A proof that holds, and a manifest of another configuration.",
@@ -206,7 +206,7 @@ fn proofs(table: &mut Table, world: &World) -> Result<()> {
     );
     let app_root = format!("root = {}", list(&world.manifest.root()));
     let mut unread = world.challenge(&policy.with(&format!("[configuration]\n{app_root}")), &site, &whole);
-    unread.proofs = Some(vec![proof(&manifest("older")?, operators)?]);
+    unread.proofs = Some(vec![proof(&manifest("older", &world.ca)?, operators)?]);
     table.accepted("proof-not-asked-for", "A proof that the policy does not ask for is not judged.", unread);
     Ok(())
 }

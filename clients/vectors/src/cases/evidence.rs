@@ -1,19 +1,20 @@
 //! Evidence documents, without a connection.
 
-use anyhow::Result;
-use attestation::evidence::EvidenceDocument;
+use anyhow::{Context, Result};
+use attestation::evidence::{CA_LEAF, EvidenceDocument};
 use attestation::instant;
 use serde_json::{Value, json};
 use time::Duration;
 
-use crate::enclave::{Ca, CaShape, certify};
+use crate::enclave::{Ca, CaShape, Claims, certify};
 use crate::table::{Table, list};
 use crate::world::{Bound, Leaf, Site, World, manifest};
 
 pub(super) fn add(table: &mut Table, world: &World) -> Result<()> {
     whole(table, world)?;
     malformed(table, world)?;
-    forged(table, world)
+    forged(table, world)?;
+    authority(table, world)
 }
 
 fn json_of(document: &EvidenceDocument) -> Result<Value> {
@@ -100,6 +101,20 @@ fn malformed(table: &mut Table, world: &World) -> Result<()> {
         &|all| all["evidence_quote"] = json!("?"),
         failed,
     );
+    changed(
+        "evidence-without-ca-proof",
+        "Nothing proves which certificate the CA's is.",
+        &|all| {
+            let _removed = all.as_object_mut().and_then(|all| all.remove("ca_proof"));
+        },
+        failed,
+    );
+    changed(
+        "evidence-ca-proof-other-value",
+        "A proved value that has not its hash.",
+        &|all| all["ca_proof"]["leaf"]["bytes"] = json!("AAAA"),
+        failed,
+    );
     changed("evidence-empty-chain", "No certificate.", &|all| all["certificate_chain"] = json!([]), failed);
     changed(
         "evidence-other-value",
@@ -147,14 +162,14 @@ fn forged(table: &mut Table, world: &World) -> Result<()> {
     );
 
     let mut document = world.document(&site, &leaf, &world.manifest)?;
-    document.manifest = manifest("older")?;
+    document.manifest = manifest("older", &world.ca)?;
     table.refused(
         "evidence-of-other-configuration",
         "A manifest of another configuration.",
         world.evidence(&lax, json_of(&document)?),
         &["report-data", "configuration"],
     );
-    let own = world.document(&site, &leaf, &manifest("older")?)?;
+    let own = world.document(&site, &leaf, &manifest("older", &world.ca)?)?;
     table.refused(
         "evidence-with-other-manifest",
         "A quote over a manifest that is not the certificate's.",
@@ -178,7 +193,7 @@ fn forged(table: &mut Table, world: &World) -> Result<()> {
         "forged-extensions",
         "Forged extensions under a self-made CA, with the enclave's key and quotes.",
         world.evidence(&lax, json_of(&document)?),
-        &["report-data"],
+        &["report-data", "configuration"],
     );
 
     let other = site.leaf(world.claims(), Bound::NotBefore)?;
@@ -189,6 +204,68 @@ fn forged(table: &mut Table, world: &World) -> Result<()> {
         "The evidence quote of another certificate.",
         world.evidence(&lax, json_of(&document)?),
         &["report-data"],
+    );
+    Ok(())
+}
+
+/// Of the enclave CA's certificate the leaf's signature binds the key alone.
+fn authority(table: &mut Table, world: &World) -> Result<()> {
+    let (site, lax) = (world.site(), world.lax());
+    let leaf = site.leaf(world.claims(), Bound::NotBefore)?;
+    let whole = world.document(&site, &leaf, &world.manifest)?;
+    let of_app = site.leaf(world.app_claims(0), Bound::NotBefore)?;
+    let of_app = world.document(&site, &of_app, &world.manifest.of_app("kv-store")?)?;
+    for (name, what, document) in [
+        ("evidence-ca-of-other-issuer", "The enclave's CA with another issuer's name.", &whole),
+        ("evidence-of-app-ca-of-other-issuer", "The same in a document of one app.", &of_app),
+    ] {
+        let mut document = document.clone();
+        document.certificate_chain[1] = world.ca.reissued(&world.operator)?;
+        table.refused(name, what, world.evidence(&lax, json_of(&document)?), &["configuration"]);
+    }
+    let mut document = whole.clone();
+    document.certificate_chain[1] = world.ca.reissued(&world.operator)?;
+    document.certificate_chain.push(world.operator.certificate.clone());
+    table.refused(
+        "evidence-ca-under-other-operator",
+        "The enclave's CA under an operator who did not sign its request.",
+        world.evidence(&lax, json_of(&document)?),
+        &["configuration"],
+    );
+    let proofs = [
+        (
+            "evidence-ca-proof-of-other-leaf",
+            "A proof of another leaf than the CA's.",
+            world.manifest.proof("core.version"),
+        ),
+        (
+            "evidence-ca-proof-of-other-configuration",
+            "A proof that leads to the root of another configuration.",
+            manifest("older", &world.ca)?.proof(CA_LEAF),
+        ),
+        (
+            "evidence-ca-proof-of-other-ca",
+            "A proof of another CA's certificate, which leads to another root.",
+            manifest("kv", &world.under_operator)?.proof(CA_LEAF),
+        ),
+    ];
+    for (name, what, proof) in proofs {
+        let document =
+            EvidenceDocument { ca_proof: proof.context("the configuration has the leaf")?, ..whole.clone() };
+        table.refused(name, what, world.evidence(&lax, json_of(&document)?), &["configuration"]);
+    }
+
+    // Under an operator: the enclave's CA is not the end of the chain.
+    let under = Site { cas: vec![&world.under_operator, &world.operator], ..world.site() };
+    let own = manifest("kv", &world.under_operator)?;
+    let claims = Claims { configuration_root: own.root(), ..world.claims() };
+    let leaf = under.leaf(claims, Bound::NotBefore)?;
+    let mut document = world.document(&under, &leaf, &own)?;
+    document.ca_proof = own.proof(CA_LEAF).context("the configuration has the leaf")?;
+    table.accepted(
+        "evidence-under-operator",
+        "A document of an enclave whose CA an operator signed.",
+        world.evidence(&lax, json_of(&document)?),
     );
     Ok(())
 }

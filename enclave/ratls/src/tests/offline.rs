@@ -18,6 +18,10 @@ fn an_evidence_quote_is_over_leaf_and_manifest() {
         let identity = identities.select(name.map(|_| "notes.example.com"));
         assert_eq!(document.chain(), &identity.chain[..]);
         assert_eq!(document.certificate_quote(), identity.quote.as_ref());
+        let proof = document.ca_proof().unwrap();
+        proof.verify(&identities.manifest().root()).unwrap();
+        let ca = attestation::manifest::LeafValue::Raw(identity.chain[1].to_vec());
+        assert_eq!(proof.leaf().value(), &ca);
         let expected = Sha512::new()
             .chain_update(b"enclave-os evidence v1")
             .chain_update(Sha256::digest(&identity.chain[0]))
