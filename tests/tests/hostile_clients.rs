@@ -220,10 +220,9 @@ fn idle_connections_cost_little_and_keep_nobody_out(platform: Platform) {
 /// Required: it ends with its connection.
 fn a_call_ends_with_the_connection_it_came_by(platform: Platform) {
     let server = Server::start(platform);
-    server.load("a");
     let connector = server.host.connector();
-    let spin = json!({"wasm_call": {"app": "a", "function": "spin"}}).to_string();
-    let framed = || {
+    let framed = |app: &str| {
+        let spin = json!({"wasm_call": {"app": app, "function": "spin"}}).to_string();
         let start = |_| {
             let mut client = Framed::new(connector.connect(&[]).unwrap());
             client.send_frame(spin.as_bytes()).unwrap();
@@ -232,11 +231,12 @@ fn a_call_ends_with_the_connection_it_came_by(platform: Platform) {
         let clients: Vec<_> = (0..CALLS_OF_AN_APP).map(start).collect();
         Box::new(clients) as Box<dyn std::any::Any>
     };
-    let http1 = || {
+    let http1 = |app: &str| {
         let start = |_| {
             let mut connection = connector.connect(&[b"http/1.1"]).unwrap();
-            let head =
-                "POST /.enclave/v1/apps/a/call/spin HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n[]";
+            let head = format!(
+                "POST /.enclave/v1/apps/{app}/call/spin HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n[]"
+            );
             connection.write_all(head.as_bytes()).unwrap();
             connection.flush().unwrap();
             connection
@@ -244,30 +244,34 @@ fn a_call_ends_with_the_connection_it_came_by(platform: Platform) {
         let connections: Vec<_> = (0..CALLS_OF_AN_APP).map(start).collect();
         Box::new(connections) as Box<dyn std::any::Any>
     };
-    let http2 = || {
+    let http2 = |app: &str| {
         let mut connection = connector.connect(&[b"h2"]).unwrap();
         let mut bytes = http2::preface();
         for stream in 0..CALLS_OF_AN_APP {
-            let post = http2::request("POST", "localhost", "/.enclave/v1/apps/a/call/spin", &[]);
+            let path = format!("/.enclave/v1/apps/{app}/call/spin");
+            let post = http2::request("POST", "localhost", &path, &[]);
             bytes.extend(http2::headers(2 * stream + 1, &post, true));
         }
         connection.write_all(&bytes).unwrap();
         connection.flush().unwrap();
         Box::new(connection) as Box<dyn std::any::Any>
     };
-    for (way, begin) in
-        [("framed", &framed as &dyn Fn() -> Box<dyn std::any::Any>), ("http/1.1", &http1), ("h2", &http2)]
+    type Begin<'a> = &'a dyn Fn(&str) -> Box<dyn std::any::Any>;
+    // An app of its own for each: calls of the one before may still be ending.
+    for (way, begin, app) in
+        [("framed", &framed as Begin<'_>, "framed"), ("http/1.1", &http1, "http1"), ("h2", &http2, "http2")]
     {
-        let running = begin();
+        server.load(app);
+        let running = begin(app);
         // As many as an app may have: one more is shed.
-        until(|| server.call_over_http("twice", b"[1]").0 == 503, way);
-        let shed = server.call_over_http("twice", b"[1]");
+        until(|| server.call_over_http(app, "twice", b"[1]").0 == 503, way);
+        let shed = server.call_over_http(app, "twice", b"[1]");
         assert_eq!((shed.0, shed.1.as_str()), (503, "overloaded"), "{way}");
         let mut client = server.host.framed().unwrap();
-        assert_eq!(refusal(client.call("a", "twice", Params::Positional(vec![json!(1)]))), "overloaded");
+        assert_eq!(refusal(client.call(app, "twice", Params::Positional(vec![json!(1)]))), "overloaded");
         drop(running);
         // Their own time would be over in ten minutes.
-        until(|| server.call_over_http("twice", b"[1]").0 == 200, way);
+        until(|| server.call_over_http(app, "twice", b"[1]").0 == 200, way);
     }
 }
 

@@ -55,9 +55,9 @@ impl Server {
     }
 
     /// Status and code of a call of the app over a connection of its own.
-    pub(crate) fn call_over_http(&self, function: &str, body: &[u8]) -> (u16, String) {
+    pub(crate) fn call_over_http(&self, app: &str, function: &str, body: &[u8]) -> (u16, String) {
         let mut http = self.host.connector().http().unwrap();
-        let target = format!("/.enclave/v1/apps/a/call/{function}");
+        let target = format!("/.enclave/v1/apps/{app}/call/{function}");
         let answer = http.request("POST", &target, &[], Body::Bytes("application/json", body)).unwrap();
         let json: Value = serde_json::from_slice(&answer.body).unwrap();
         if answer.status == 503 {
