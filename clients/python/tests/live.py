@@ -315,7 +315,7 @@ class Offline(unittest.TestCase):
         chain = [base64.b64encode(der).decode() for der in (forged.der, forger.der)]
         forgery = document | {"certificate_chain": chain}
         verdict = judge_evidence(policy(), forgery, datetime.now(UTC), collateral=known_collateral())
-        self.assertEqual([check.check for check in verdict.failed], ["report-data"])
+        self.assertEqual([check.check for check in verdict.failed], ["report-data", "configuration"])
 
 
 def _der(certificate: x509.Certificate) -> bytes:
