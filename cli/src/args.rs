@@ -219,6 +219,9 @@ pub(crate) struct Load {
     /// What all its calls together may keep in the store, such as 2GiB
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_store: Option<String>,
+    /// Keys that all its calls together may keep in buckets, such as 50000
+    #[arg(long, value_name = "N")]
+    pub(crate) max_store_keys: Option<String>,
     /// Time of one call, such as 10s or 500ms
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,

@@ -46,6 +46,8 @@ pub struct LoadOptions {
     pub max_memory_bytes: Option<u64>,
     /// Bytes that all its calls together may keep in the store.
     pub max_store_bytes: Option<u64>,
+    /// Keys that all its calls together may keep in buckets.
+    pub max_store_keys: Option<u64>,
     /// Wall-clock time of one call.
     pub timeout_ms: Option<u64>,
     /// Environment variables.
@@ -231,6 +233,7 @@ impl LoadOptions {
             ("max_fuel", number(self.max_fuel)),
             ("max_memory_bytes", number(self.max_memory_bytes)),
             ("max_store_bytes", number(self.max_store_bytes)),
+            ("max_store_keys", number(self.max_store_keys)),
             ("timeout_ms", number(self.timeout_ms)),
             ("data_policy", self.data_policy.map(word)),
             ("log_policy", self.log_policy.map(word)),

@@ -269,14 +269,14 @@ fn all_missing_imports_are_listed_at_once(platform: Platform) {
     let mut server = Server::start(platform);
     let bytes = server.compile(
         r#"(component
-            (import "wasi:keyvalue/store@0.2.0-draft" (instance (export "open" (func))))
+            (import "wasi:blobstore/container@0.2.0-draft" (instance (export "open" (func))))
             (import "wasi:clocks/wall-clock@0.2.0" (instance))
             (import "my:own/thing" (instance (export "run" (func (param "x" u32)))))
             (import "bare" (func)))"#,
     );
     let (code, message) = server.refused_load(bytes);
     assert_eq!(code, "unsupported-imports", "{message}");
-    for missing in ["wasi:keyvalue/store@0.2.0-draft", "my:own/thing", "bare"] {
+    for missing in ["wasi:blobstore/container@0.2.0-draft", "my:own/thing", "bare"] {
         assert!(message.contains(missing), "{message}");
     }
     assert!(!message.contains("wall-clock@"), "{message}");

@@ -83,14 +83,14 @@ fn the_words_and_the_spec_examples() {
 #[test]
 fn every_field_of_a_load_arrives() {
     let text = r#"{"auth":"jwt","wasm_load":{"name":"a","bytes_base64":"AGFzbQ==","hostname":"h","encryption_key":"k",
-        "route_prefix":"/r","max_fuel":1,"max_memory_bytes":2,"max_store_bytes":4,"timeout_ms":3,"env":{"A":"b"},"secrets":{"S":"t"},
+        "route_prefix":"/r","max_fuel":1,"max_memory_bytes":2,"max_store_bytes":4,"max_store_keys":5,"timeout_ms":3,"env":{"A":"b"},"secrets":{"S":"t"},
         "egress":["e"],"version":"1","data_policy":"operator","log_policy":"none","access":"token"}}"#;
     let Ok(Frame::Envelope { envelope, wrapped: false }) = one(&frame(text)) else { panic!("refused") };
     assert_eq!(envelope.auth, Some(Secret::new("jwt")));
     let Command::Load(load) = &envelope.command else { panic!("not a load") };
     assert_eq!(load.bytes, b"\0asm");
     assert_eq!((load.max_fuel, load.max_memory_bytes, load.timeout_ms), (Some(1), Some(2), Some(3)));
-    assert_eq!(load.max_store_bytes, Some(4));
+    assert_eq!((load.max_store_bytes, load.max_store_keys), (Some(4), Some(5)));
     assert_eq!(load.secrets["S"].expose(), "t");
     // Written again it is the same request.
     let again = encode_request(&Request::Envelope(envelope.clone()), true).unwrap();

@@ -44,7 +44,13 @@ fn row(app: &AppInfo, short: bool) -> Vec<String> {
 fn stored(app: &AppInfo) -> String {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     match app.storage {
-        Some(storage) => format!("{} of {} MiB", mib(storage.bytes), mib(storage.max_bytes)),
+        Some(storage) => {
+            let bytes = format!("{} of {} MiB", mib(storage.bytes), mib(storage.max_bytes));
+            match storage.keys.filter(|keys| *keys > 0) {
+                Some(keys) => format!("{bytes}, {keys} of {} keys", storage.max_keys),
+                None => bytes,
+            }
+        }
         None => String::new(),
     }
 }

@@ -115,6 +115,7 @@ type Load struct {
 	MaxFuel        uint64            `json:"max_fuel,omitempty"`
 	MaxMemoryBytes uint64            `json:"max_memory_bytes,omitempty"`
 	MaxStoreBytes  uint64            `json:"max_store_bytes,omitempty"`
+	MaxStoreKeys   uint64            `json:"max_store_keys,omitempty"`
 	TimeoutMS      uint64            `json:"timeout_ms,omitempty"`
 	Env            map[string]string `json:"env,omitempty"`
 	Secrets        map[string]string `json:"secrets,omitempty"`

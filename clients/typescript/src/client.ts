@@ -34,6 +34,8 @@ export interface LoadOptions {
   readonly maxMemoryBytes?: number;
   /** Bytes that all its calls together may keep in the store. */
   readonly maxStoreBytes?: number;
+  /** Keys that all its calls together may keep in buckets. */
+  readonly maxStoreKeys?: number;
   readonly timeoutMs?: number;
   readonly env?: Readonly<Record<string, string>>;
   readonly secrets?: Readonly<Record<string, string>>;
@@ -288,6 +290,7 @@ function loadFields(options: LoadOptions): object {
     max_fuel: options.maxFuel,
     max_memory_bytes: options.maxMemoryBytes,
     max_store_bytes: options.maxStoreBytes,
+    max_store_keys: options.maxStoreKeys,
     timeout_ms: options.timeoutMs,
     env: options.env,
     secrets: options.secrets,

@@ -9,7 +9,9 @@ use boundary_wire::rpc::LogLevel;
 use enclave_sealed_store::{Backend, MAX_RECORDS, Usage};
 use enclave_wasi::filesystem::StorageFailure;
 use enclave_wasi::http::Connections;
-use enclave_wasi::{EgressPolicy, Exit, Filesystem, LogSink, StandardStream, WasiCtx, WasiParams, WasiView};
+use enclave_wasi::{
+    EgressPolicy, Exit, Filesystem, KeyValue, LogSink, StandardStream, WasiCtx, WasiParams, WasiView,
+};
 use enclave_worker::Handle;
 use futures_lite::future;
 use serde_json::Value;
@@ -18,7 +20,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 use crate::error::CallError;
 use crate::exports::{Export, Exports};
 use crate::invoke::{Ended, Invocation, Limited, classify, invoke};
-use crate::limits::Limiter;
+use crate::limits::{Limiter, Limits};
 use crate::results::ResultRoom;
 use crate::spec::AppSpec;
 use crate::value;
@@ -42,8 +44,10 @@ pub struct App {
     pub(crate) handler: Option<ComponentExportIndex>,
     pub(crate) pre: InstancePre<CallState>,
     pub(crate) filesystem: Filesystem,
+    pub(crate) keyvalue: KeyValue,
     pub(crate) egress: Arc<EgressPolicy>,
     pub(crate) env: Arc<[(String, String)]>,
+    pub(crate) config: Arc<[(String, String)]>,
     pub(crate) args: Arc<[String]>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) running: Arc<AtomicU32>,
@@ -98,7 +102,9 @@ impl App {
     /// What it keeps in the store, and may keep.
     pub fn storage(&self) -> Storage {
         let Usage { records, bytes } = self.spec.namespace.usage();
-        Storage { bytes, max_bytes: self.spec.limits.store_bytes, records, max_records: MAX_RECORDS }
+        let Limits { store_bytes: max_bytes, store_keys: max_keys, .. } = self.spec.limits;
+        let keys = self.keyvalue.keys();
+        Storage { bytes, max_bytes, records, max_records: MAX_RECORDS, keys, max_keys }
     }
 
     /// Calls running at this moment.
@@ -160,6 +166,7 @@ impl App {
     /// # Errors
     /// [`CallError::Storage`] or [`CallError::HostMisbehaved`] when it did not reach the store.
     pub async fn settle(&self, host: &CallHost) -> Result<(), CallError> {
+        self.keyvalue.settle().await;
         let settled = self.filesystem.settle(&host.handle, Arc::clone(&host.backend)).await;
         settled.map_err(|failure| stored(failure.code(), &failure))
     }
@@ -167,7 +174,17 @@ impl App {
     /// Keeps what calls have left behind from the store until the next call starts: for when no call runs any
     /// more, before the app's records are erased.
     pub async fn abandon(&self) {
+        self.keyvalue.abandon().await;
         self.filesystem.abandon().await;
+    }
+
+    /// Finds out what [`App::storage`] says of it that is not known yet.
+    ///
+    /// # Errors
+    /// [`CallError::Storage`] or [`CallError::HostMisbehaved`] when the store does not say.
+    pub async fn recall(&self, host: &CallHost) -> Result<(), CallError> {
+        let recalled = self.keyvalue.recall(&host.handle, Arc::clone(&host.backend)).await;
+        recalled.map_err(|failure| stored(failure.code(), &failure))
     }
 
     pub(crate) fn state(&self, host: &CallHost) -> CallState {
@@ -176,7 +193,9 @@ impl App {
                 host: host.handle.clone(),
                 backend: Arc::clone(&host.backend),
                 filesystem: self.filesystem.clone(),
+                keyvalue: self.keyvalue.clone(),
                 env: Arc::clone(&self.env),
+                config: Arc::clone(&self.config),
                 args: Arc::clone(&self.args),
                 egress: Arc::clone(&self.egress),
                 connections: Arc::clone(&self.connections),
@@ -243,10 +262,16 @@ impl LogSink for ToHost {
         };
         self.handle.log(level, &self.app, line);
     }
+
+    fn entry(&self, level: LogLevel, line: &str) {
+        self.handle.log(level, &self.app, line);
+    }
 }
 
 struct Nowhere;
 
 impl LogSink for Nowhere {
     fn line(&self, _stream: StandardStream, _line: &str) {}
+
+    fn entry(&self, _level: LogLevel, _line: &str) {}
 }

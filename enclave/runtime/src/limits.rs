@@ -1,5 +1,6 @@
 //! What one call may use.
 
+use enclave_wasi::keyvalue::DEFAULT_KEYS;
 use enclave_wasm_platform::OutOfGuestMemory;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
@@ -23,6 +24,9 @@ pub struct Limits {
     /// Bytes that all calls together may keep in the store.
     #[serde(default = "default_store_bytes")]
     pub store_bytes: u64,
+    /// Keys that all calls together may keep in buckets.
+    #[serde(default = "default_store_keys")]
+    pub store_keys: u64,
     /// What one HTTP request may use where that is not the same as for a call.
     #[serde(default)]
     pub http: HttpLimits,
@@ -31,6 +35,10 @@ pub struct Limits {
 /// Of an app that asks for nothing else.
 fn default_store_bytes() -> u64 {
     1 << 30
+}
+
+fn default_store_keys() -> u64 {
+    DEFAULT_KEYS
 }
 
 /// Limits of every HTTP request to an app. Memory, tables and instances are bounded as for a call.
@@ -83,6 +91,7 @@ impl Default for Limits {
             timeout_ms: 10_000,
             concurrency: 64,
             store_bytes: default_store_bytes(),
+            store_keys: default_store_keys(),
             http: HttpLimits::default(),
         }
     }
@@ -100,6 +109,7 @@ impl Limits {
             "timeout_ms": self.timeout_ms,
             "concurrency": self.concurrency,
             "store_bytes": self.store_bytes,
+            "store_keys": self.store_keys,
             "http": self.http.to_json(),
         })
     }
@@ -232,9 +242,11 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_were_sealed_without_a_quota_read_back_with_one() {
+    fn limits_that_were_sealed_without_quotas_read_back_with_them() {
         let mut json = Limits::default().to_json();
-        assert!(json.as_object_mut().unwrap().remove("store_bytes").is_some());
+        for quota in ["store_bytes", "store_keys"] {
+            assert!(json.as_object_mut().unwrap().remove(quota).is_some());
+        }
         assert_eq!(serde_json::from_value::<Limits>(json).unwrap(), Limits::default());
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU32;
 use enclave_access::ApprovedArtifact;
 use enclave_platform::Platform;
 use enclave_wasi::http::Connections;
-use enclave_wasi::{EgressPolicy, EgressTls, Filesystem};
+use enclave_wasi::keyvalue::MAX_KEYS;
+use enclave_wasi::{EgressPolicy, EgressTls, Filesystem, KeyValue};
 use enclave_wasm_platform::{Machine, Sizes, Usage};
 use wasmtime::component::Linker;
 
@@ -62,8 +63,10 @@ impl Runtime {
             code_hash,
             artifact_bytes,
             filesystem: Filesystem::new(spec.namespace.clone()),
+            keyvalue: KeyValue::new(spec.namespace.clone(), spec.limits.store_keys),
             egress: Arc::new(egress),
             env: environment(&spec),
+            config: spec.env.iter().cloned().collect(),
             args: Arc::from([spec.name.clone()]),
             connections: Arc::new(Connections::default()),
             running: Arc::new(AtomicU32::new(0)),
@@ -83,7 +86,7 @@ impl Runtime {
     }
 }
 
-/// Limits under which no call could run are refused at load, not found out by its callers.
+/// Limits under which no call could run, or that nothing can keep, are refused at load, not found out by its callers.
 fn usable(limits: &Limits) -> Result<(), LoadError> {
     let zero = [
         (limits.fuel, "max_fuel must be at least 1"),
@@ -96,6 +99,9 @@ fn usable(limits: &Limits) -> Result<(), LoadError> {
         (limits.http.idle_timeout_ms, "http_idle_timeout_ms must be at least 1"),
         (limits.http.timeout_ms, "http_timeout_ms must be at least 1"),
     ];
+    if limits.store_keys > MAX_KEYS {
+        return Err(LoadError::Limits("max_store_keys must be at most 250000"));
+    }
     match zero.iter().find(|(value, _)| *value == 0) {
         Some((_, rule)) => Err(LoadError::Limits(rule)),
         None => Ok(()),

@@ -1,7 +1,9 @@
 //! `wasi:cli@0.2`: environment and arguments of the call, standard streams to the log, exit.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use boundary_wire::rpc::LogLevel;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi_io::async_trait;
@@ -27,6 +29,8 @@ const LINE_COST: usize = 64;
 const ENVIRONMENT_UNITS: u32 = 8;
 /// What a guest may write at once.
 const PERMIT: usize = 16 << 10;
+/// What stands in front of a logged line is cut here.
+const MAX_PREFIX: usize = 256;
 
 /// Which standard stream a line was printed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub enum StandardStream {
 pub trait LogSink: Send + Sync {
     /// One line, without its end, at most 4096 bytes before control characters were replaced.
     fn line(&self, stream: StandardStream, line: &str);
+
+    /// One line of `wasi:logging`, bounded in the same way.
+    fn entry(&self, level: LogLevel, line: &str);
 }
 
 /// The guest ended itself by `wasi:cli/exit`. Found by `downcast_ref` in the error of its call.
@@ -115,6 +122,30 @@ impl Lines {
         self.sink.line(self.stream, line);
     }
 
+    /// Logs a message line by line, with `prefix` in front of each. Counts as if it were printed.
+    pub(crate) fn entry(&self, level: LogLevel, prefix: &str, message: &str) {
+        let mut pending = self.pending();
+        let prefix = &prefix[..prefix.floor_char_boundary(MAX_PREFIX)];
+        let mut rest = message;
+        loop {
+            let end = rest.find('\n').unwrap_or(rest.len());
+            let cut = rest.floor_char_boundary(end.min(MAX_LINE - prefix.len()));
+            let cost = prefix.len() + cut + LINE_COST;
+            if pending.printed + cost > MAX_OUTPUT {
+                pending.printed = MAX_OUTPUT;
+                pending.dropped = pending.dropped.saturating_add(rest.len() as u64);
+                return;
+            }
+            pending.printed += cost;
+            let (line, after) = rest.split_at(cut);
+            self.sink.entry(level, &shown(&format!("{prefix}{line}")));
+            rest = after.strip_prefix('\n').unwrap_or(after);
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
     /// Prints what is left of an unfinished line, and how much was not printed. To be called at the end.
     pub(crate) fn finish(&self) {
         let mut pending = self.pending();
@@ -130,14 +161,18 @@ impl Lines {
 
     fn print(&self, line: &mut Vec<u8>) {
         let text = String::from_utf8_lossy(line);
-        let text = text.strip_suffix('\r').unwrap_or(&text);
-        let unsafe_to_show = |c: char| c.is_control() && c != '\t';
-        if text.contains(unsafe_to_show) {
-            self.sink.line(self.stream, &text.replace(unsafe_to_show, "\u{fffd}"));
-        } else {
-            self.sink.line(self.stream, text);
-        }
+        self.sink.line(self.stream, &shown(text.strip_suffix('\r').unwrap_or(&text)));
         line.clear();
+    }
+}
+
+/// A line without what could do something to a terminal.
+fn shown(line: &str) -> Cow<'_, str> {
+    let unsafe_to_show = |c: char| c.is_control() && c != '\t';
+    if line.contains(unsafe_to_show) {
+        Cow::Owned(line.replace(unsafe_to_show, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(line)
     }
 }
 
@@ -266,6 +301,10 @@ mod tests {
         fn line(&self, _: StandardStream, line: &str) {
             self.0.lock().unwrap().push(line.to_owned());
         }
+
+        fn entry(&self, level: LogLevel, line: &str) {
+            self.0.lock().unwrap().push(format!("{}: {line}", level.name()));
+        }
     }
 
     fn printed(parts: &[&[u8]]) -> Vec<String> {
@@ -330,5 +369,38 @@ mod tests {
         let printed = kept.0.lock().unwrap();
         assert_eq!(printed.len(), MAX_OUTPUT / (LINE_COST + 9) + 1);
         assert!(printed.last().unwrap().contains("dropped"));
+    }
+
+    #[test]
+    fn logged_messages_are_lines_with_their_level_and_context() {
+        let kept = Arc::new(Kept::default());
+        let lines = Lines::new(StandardStream::Err, kept.clone());
+        lines.entry(LogLevel::Warn, "[a] ", "one\ntwo\n");
+        lines.entry(LogLevel::Info, "", "");
+        lines.entry(LogLevel::Error, "[x\ny] ", "\x1b[2J");
+        let long = "\u{e9}".repeat(3 * MAX_LINE);
+        lines.entry(LogLevel::Debug, &"c".repeat(2 * MAX_PREFIX), &long);
+        let kept = kept.0.lock().unwrap();
+        assert_eq!(
+            kept[..4],
+            ["warn: [a] one", "warn: [a] two", "info: ", "error: [x\u{fffd}y] \u{fffd}[2J"]
+        );
+        assert!(kept.iter().all(|line| line.len() <= MAX_LINE + "debug: ".len()));
+        let text: String = kept[4..].iter().map(|line| &line["debug: ".len() + MAX_PREFIX..]).collect();
+        assert_eq!(text, long, "no letter is lost or cut in two");
+    }
+
+    #[test]
+    fn endless_logging_is_dropped_once_and_said_so() {
+        let kept = Arc::new(Kept::default());
+        let lines = Lines::new(StandardStream::Err, kept.clone());
+        for _ in 0..3 {
+            lines.entry(LogLevel::Info, "", &"\n".repeat(MAX_OUTPUT));
+        }
+        lines.finish();
+        let kept = kept.0.lock().unwrap();
+        assert_eq!(kept.len(), MAX_OUTPUT / LINE_COST + 1);
+        let dropped = 3 * MAX_OUTPUT - MAX_OUTPUT / LINE_COST;
+        assert!(kept.last().unwrap().contains(&format!("{dropped} bytes were dropped")), "{:?}", kept.last());
     }
 }

@@ -4,7 +4,7 @@
 //! a file, a socket or a clock of an operating system: data goes through the sealed store, bytes and time
 //! through the worker, randomness through the CPU. Everything a guest sends is bounded before it is kept.
 //!
-//! A runtime makes one [`Filesystem`] and one [`EgressPolicy`] per application, one [`WasiCtx`] per call,
+//! A runtime makes one [`Filesystem`], one [`KeyValue`] and one [`EgressPolicy`] per application, one [`WasiCtx`] per call,
 //! and calls [`WasiCtx::flush`] when the call has succeeded.
 
 #![forbid(unsafe_code)]
@@ -12,11 +12,15 @@
 mod bindings;
 pub mod cli;
 mod clocks;
+mod config;
+mod drafts;
 mod egress;
 pub mod filesystem;
 pub mod http;
 mod https;
 mod io;
+pub mod keyvalue;
+mod logging;
 mod random;
 pub mod sockets;
 mod turn;
@@ -31,6 +35,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 pub use cli::{Exit, LogSink, StandardStream};
 pub use egress::{EgressError, EgressPolicy, EgressTls};
 pub use filesystem::{Filesystem, StorageFailure};
+pub use keyvalue::KeyValue;
 
 /// Live handles (descriptors, streams, pollables and what they refer to) in one call.
 const MAX_RESOURCES: usize = 4 << 10;
@@ -43,8 +48,12 @@ pub struct WasiParams {
     pub backend: Arc<dyn Backend>,
     /// The application's files, shared by all its calls.
     pub filesystem: Filesystem,
+    /// Its keys and values, shared likewise.
+    pub keyvalue: KeyValue,
     /// `wasi:cli/environment`.
     pub env: Arc<[(String, String)]>,
+    /// `wasi:config`.
+    pub config: Arc<[(String, String)]>,
     /// `wasi:cli/environment`, first the name of the program.
     pub args: Arc<[String]>,
     /// Where the application may call out to.
@@ -60,12 +69,15 @@ pub struct WasiCtx {
     table: ResourceTable,
     host: Handle,
     files: filesystem::CallFiles,
+    buckets: keyvalue::CallBuckets,
     env: Arc<[(String, String)]>,
+    config: Arc<[(String, String)]>,
     args: Arc<[String]>,
     egress: Arc<EgressPolicy>,
     http: http::HttpCtx,
     stdout: cli::Lines,
     stderr: cli::Lines,
+    entries: cli::Lines,
     turn: turn::Turn,
 }
 
@@ -74,18 +86,22 @@ impl WasiCtx {
     pub fn new(params: WasiParams) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
+        let buckets = params.keyvalue.for_call(&params.host, params.backend.clone());
         let files = params.filesystem.for_call(&params.host, params.backend);
         WasiCtx {
             table,
             turn: files.turn().clone(),
             files,
+            buckets,
             host: params.host,
             env: params.env,
+            config: params.config,
             args: params.args,
             egress: params.egress,
             http: http::HttpCtx::new(params.connections),
             stdout: cli::Lines::new(StandardStream::Out, params.log.clone()),
-            stderr: cli::Lines::new(StandardStream::Err, params.log),
+            stderr: cli::Lines::new(StandardStream::Err, params.log.clone()),
+            entries: cli::Lines::new(StandardStream::Err, params.log),
         }
     }
 
@@ -102,6 +118,7 @@ impl WasiCtx {
     pub async fn flush(&mut self) -> Result<(), StorageFailure> {
         self.stdout.finish();
         self.stderr.finish();
+        self.entries.finish();
         self.files.flush().await
     }
 }
@@ -110,6 +127,7 @@ impl Drop for WasiCtx {
     fn drop(&mut self) {
         self.stdout.finish();
         self.stderr.finish();
+        self.entries.finish();
     }
 }
 
@@ -164,7 +182,23 @@ pub fn add_to_linker<T: WasiView + 'static>(linker: &mut Linker<T>) -> Result<()
     sockets::udp::add_to_linker::<T, Wasi>(linker, T::wasi)?;
     sockets::udp_create_socket::add_to_linker::<T, Wasi>(linker, T::wasi)?;
     http::add_to_linker(linker)?;
+    logging::add_to_linker(linker)?;
+    proposals(linker)?;
     https::add_to_linker::<T, Wasi>(linker, T::wasi)
+}
+
+/// What has no version of WASI 0.2 yet: its drafts, each for itself.
+fn proposals<T: WasiView + 'static>(linker: &mut Linker<T>) -> Result<()> {
+    use drafts::{config_runtime, config_store, first, second};
+
+    first::store::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    first::atomics::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    first::batch::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    second::store::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    second::atomics::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    second::batch::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    config_store::add_to_linker::<T, Wasi>(linker, T::wasi)?;
+    config_runtime::add_to_linker::<T, Wasi>(linker, T::wasi)
 }
 
 struct Wasi;

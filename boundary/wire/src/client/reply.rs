@@ -97,7 +97,7 @@ pub struct AppInfo {
 /// What an application keeps in the store, and may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
-    /// Bytes kept: contents of files, and what describes them.
+    /// Bytes kept: contents of files and buckets, and what describes them.
     pub bytes: u64,
     /// `max_store_bytes` of its load.
     pub max_bytes: u64,
@@ -105,13 +105,21 @@ pub struct Storage {
     pub records: u64,
     /// Most records of any application.
     pub max_records: u64,
+    /// Keys kept in buckets; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
+    /// `max_store_keys` of its load.
+    #[serde(default)]
+    pub max_keys: u64,
 }
 
 impl Storage {
     /// Whether more than nine tenths of what it may keep are used.
     pub fn is_short(&self) -> bool {
         let short = |used: u64, most: u64| used > most - most / 10;
-        short(self.bytes, self.max_bytes) || short(self.records, self.max_records)
+        short(self.bytes, self.max_bytes)
+            || short(self.records, self.max_records)
+            || self.keys.is_some_and(|keys| keys > 0 && short(keys, self.max_keys))
     }
 }
 

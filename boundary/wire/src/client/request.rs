@@ -70,6 +70,8 @@ pub struct Load {
     pub max_memory_bytes: Option<u64>,
     /// Bytes that all its calls together may keep in the store.
     pub max_store_bytes: Option<u64>,
+    /// Keys that all its calls together may keep in buckets.
+    pub max_store_keys: Option<u64>,
     /// Wall-clock time of one call.
     pub timeout_ms: Option<u64>,
     /// Environment variables, measured with their values.
@@ -283,6 +285,7 @@ impl Serialize for Load {
         entry(&mut map, "max_fuel", self.max_fuel.as_ref())?;
         entry(&mut map, "max_memory_bytes", self.max_memory_bytes.as_ref())?;
         entry(&mut map, "max_store_bytes", self.max_store_bytes.as_ref())?;
+        entry(&mut map, "max_store_keys", self.max_store_keys.as_ref())?;
         entry(&mut map, "timeout_ms", self.timeout_ms.as_ref())?;
         entry(&mut map, "env", Some(&self.env).filter(|env| !env.is_empty()))?;
         entry(&mut map, "secrets", Some(&self.secrets).filter(|secrets| !secrets.is_empty()))?;
@@ -336,6 +339,7 @@ pub(super) struct RawLoad {
     max_fuel: Option<u64>,
     max_memory_bytes: Option<u64>,
     max_store_bytes: Option<u64>,
+    max_store_keys: Option<u64>,
     timeout_ms: Option<u64>,
     #[serde(default, deserialize_with = "strict::map")]
     env: BTreeMap<String, String>,
@@ -373,6 +377,7 @@ impl RawLoad {
             max_fuel: self.max_fuel,
             max_memory_bytes: self.max_memory_bytes,
             max_store_bytes: self.max_store_bytes,
+            max_store_keys: self.max_store_keys,
             timeout_ms: self.timeout_ms,
             env: self.env,
             secrets: self.secrets,

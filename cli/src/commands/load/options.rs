@@ -30,6 +30,7 @@ pub(super) fn resolve(args: &Load) -> Result<(String, LoadOptions), Failure> {
         max_fuel: args.max_fuel.as_deref().map(count).transpose()?,
         max_memory_bytes: args.max_memory.as_deref().map(size).transpose()?,
         max_store_bytes: args.max_store.as_deref().map(size).transpose()?,
+        max_store_keys: args.max_store_keys.as_deref().map(count).transpose()?,
         timeout_ms: args.timeout.as_deref().map(milliseconds).transpose()?,
         env: args.env.iter().map(|text| pair(text)).collect::<Result<_, _>>()?,
         secrets: secrets(&args.secret)?,

@@ -189,7 +189,10 @@ impl Control {
             Err(why) => return State::Damaged(why),
         };
         match self.prepare(artifact, record, key) {
-            Ok(app) => State::Ready(app, Gate::default()),
+            Ok(app) => {
+                self.recall(&app).await;
+                State::Ready(app, Gate::default())
+            }
             Err(refusal) => State::Damaged(refusal.to_string()),
         }
     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use boundary_wire::client::{AppExport, AppInfo, DataPolicy, Load};
+use boundary_wire::rpc::LogLevel;
 use enclave_access::ApprovedArtifact;
 use enclave_access::names::{AppName, Hostname, RoutePrefix};
 use enclave_platform::RandomError;
 use enclave_ratls::Change;
-use enclave_runtime::App;
+use enclave_runtime::{App, CallHost};
 use enclave_sealed_store::{MAX_RECORDS, NamespaceKey, Quota};
 use graviola::hashing::{Hash, Sha256};
 use zeroize::Zeroizing;
@@ -65,6 +66,9 @@ impl Control {
         };
         self.registry.put(&record, &sealed_copy, old_record, !keep).await?;
         self.bound(&record);
+        if let Some(Known { state: State::Ready(app, _), .. }) = next.apps.get(&name) {
+            self.recall(app).await;
+        }
         let change = self.publish(next);
         closed.into_iter().for_each(Closed::retire);
         Ok((record.info(), change))
@@ -74,6 +78,16 @@ impl Control {
     pub(super) fn bound(&self, record: &AppRecord) {
         let quota = Quota { records: MAX_RECORDS, bytes: record.limits.store_bytes };
         self.store.set_quota(&registry::namespace_of(&record.name), Some(quota));
+    }
+
+    /// Finds out what lists say of what the app keeps. If that fails, they do not say it until a call has found out.
+    pub(super) async fn recall(&self, app: &App) {
+        let host = CallHost { handle: self.handle.clone(), backend: Arc::clone(&self.backend) };
+        if let Err(error) = app.recall(&host).await {
+            let name = &app.spec().name;
+            let message = format!("what app {name:?} keeps in buckets is not known yet: {error}");
+            self.handle.log(LogLevel::Warn, "control", &message);
+        }
     }
 
     /// The app's code, ready to be called.

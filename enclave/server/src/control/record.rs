@@ -121,6 +121,7 @@ impl AppRecord {
                 memory_bytes: load.max_memory_bytes.unwrap_or(defaults.memory_bytes),
                 timeout_ms: load.timeout_ms.unwrap_or(defaults.timeout_ms),
                 store_bytes: load.max_store_bytes.unwrap_or(defaults.store_bytes),
+                store_keys: load.max_store_keys.unwrap_or(defaults.store_keys),
                 http: http_limits(load),
                 ..defaults
             },

@@ -14,6 +14,7 @@ pub(super) fn set(load: &mut Load, name: &str, value: String) -> Result<(), Refu
         "max_fuel" => number(&mut load.max_fuel, name, &value),
         "max_memory_bytes" => number(&mut load.max_memory_bytes, name, &value),
         "max_store_bytes" => number(&mut load.max_store_bytes, name, &value),
+        "max_store_keys" => number(&mut load.max_store_keys, name, &value),
         "timeout_ms" => number(&mut load.timeout_ms, name, &value),
         "data_policy" => word(&mut load.data_policy, name, value),
         "log_policy" => word(&mut load.log_policy, name, value),
@@ -39,7 +40,7 @@ pub(super) fn set(load: &mut Load, name: &str, value: String) -> Result<(), Refu
         "encryption_key" => once(&mut load.encryption_key, name, Secret::new(value)),
         _ => Err(bad(format!(
             "there is no option `{}`; options are hostname, route_prefix, version, max_fuel, max_memory_bytes, \
-             max_store_bytes, timeout_ms, data_policy, log_policy, access, http_max_fuel, http_idle_timeout_ms, \
+             max_store_bytes, max_store_keys, timeout_ms, data_policy, log_policy, access, http_max_fuel, http_idle_timeout_ms, \
              http_timeout_ms, http_max_request_bytes, http_max_response_bytes, egress, env, secret and encryption_key",
             name.chars().take(40).collect::<String>()
         ))),

@@ -9,7 +9,7 @@ use super::cache::{Stop, Transaction};
 use super::record::{Body, CHUNK, FileId, Inode, Key, Record};
 
 /// Files end here.
-pub(crate) const MAX_FILE: u64 = 1 << 30;
+pub(crate) const MAX_FILE: u64 = 4 << 30;
 /// One operation moves at most this.
 pub(crate) const MAX_TRANSFER: usize = 64 << 10;
 /// Chunks that one operation erases, or finds missing.

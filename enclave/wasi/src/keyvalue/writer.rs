@@ -1,0 +1,248 @@
+//! Group commit: one task at a time, in nobody's call, carries out what waits and commits it as one batch.
+//!
+//! Operations are carried out one after the other, so each is atomic towards all others. The task outlives the call
+//! that started it: once an operation is queued it is done, whatever becomes of its caller, unless the application's
+//! records are about to be erased.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use futures_channel::oneshot;
+
+use super::error::KvError;
+use super::plan::{Op, Outcome, Plan};
+use super::record::{Key, Meta};
+use super::records::Records;
+use crate::filesystem::StorageFailure;
+
+/// When a group is large enough: more would only make its first member wait.
+const GROUP_BYTES: usize = 2 << 20;
+/// The same, in operations.
+const GROUP_OPS: usize = 256;
+
+type Answer = Result<Outcome, KvError>;
+
+pub(crate) struct Writer {
+    max_keys: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    /// What the store holds about all buckets, once it was read.
+    meta: Option<Option<Meta>>,
+    /// A task carries out what waits.
+    running: bool,
+    /// Nothing is begun until a call starts.
+    ended: bool,
+    waiting: Vec<Waker>,
+}
+
+struct Job {
+    bucket: Arc<str>,
+    op: Op,
+    ack: oneshot::Sender<Answer>,
+}
+
+impl Writer {
+    pub(crate) fn new(max_keys: u64) -> Self {
+        Writer { max_keys, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keys(&self) -> Option<u64> {
+        self.state().meta.map(|meta| meta.map_or(0, |meta| meta.keys))
+    }
+
+    pub(crate) fn call_starts(&self) {
+        self.state().ended = false;
+    }
+
+    /// Carries out an operation. Durable when it returns.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        records: &Arc<dyn Records>,
+        bucket: &Arc<str>,
+        op: Op,
+    ) -> Answer {
+        let (ack, done) = oneshot::channel();
+        let runs_already = {
+            let mut state = self.state();
+            if state.ended {
+                return Err(unavailable(Ended));
+            }
+            state.queue.push_back(Job { bucket: bucket.clone(), op, ack });
+            std::mem::replace(&mut state.running, true)
+        };
+        if !runs_already {
+            let task = Task { writer: self.clone(), ended: false };
+            records.spawn(Box::pin(task.run(records.clone())));
+        }
+        done.await.unwrap_or_else(|_| Err(unavailable(Stopping)))
+    }
+
+    /// Waits for what is queued. Nothing is begun after it until a call starts.
+    pub(crate) async fn settle(&self) {
+        self.state().ended = true;
+        self.idle().await;
+    }
+
+    /// Drops what is queued and waits for what is under way. Nothing is begun after it until a call starts.
+    pub(crate) async fn abandon(&self) {
+        let dropped = {
+            let mut state = self.state();
+            state.ended = true;
+            std::mem::take(&mut state.queue)
+        };
+        drop(dropped);
+        self.idle().await;
+    }
+
+    async fn idle(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            if !state.running {
+                return Poll::Ready(());
+            }
+            if !state.waiting.iter().any(|waiting| waiting.will_wake(cx.waker())) {
+                state.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Reads what the store holds about all buckets, if it was not read yet. While no task runs, nothing changes it.
+    pub(crate) async fn recall(&self, records: &dyn Records) -> Result<(), StorageFailure> {
+        match self.meta(records).await {
+            Ok(_) => Ok(()),
+            Err(KvError::Storage(failure)) => Err(failure),
+            Err(error) => Err(StorageFailure::Refused(Arc::new(error))),
+        }
+    }
+
+    async fn meta(&self, records: &dyn Records) -> Result<Option<Meta>, KvError> {
+        let known = self.state().meta;
+        if let Some(meta) = known {
+            return Ok(meta);
+        }
+        let found = records.get(&Key::Meta.to_bytes()).await?;
+        let meta = found.map(|found| Meta::decode(&found.value)).transpose()?;
+        // What a task has made of it meanwhile is newer.
+        Ok(*self.state().meta.get_or_insert(meta))
+    }
+
+    async fn carry_out(&self, records: &dyn Records, group: Vec<Job>) {
+        match self.commit(records, &group).await {
+            Ok(answers) => {
+                for (job, answer) in group.into_iter().zip(answers) {
+                    // A caller that went away needs no answer.
+                    drop(job.ack.send(answer));
+                }
+            }
+            // Not everybody's fault: who fits is let in.
+            Err(KvError::Storage(failure)) if failure.is_full() && group.len() > 1 => {
+                for job in group {
+                    let answer = self.commit(records, std::slice::from_ref(&job)).await;
+                    let answer = answer.and_then(|mut answers| answers.pop().unwrap_or(Ok(Outcome::Done)));
+                    drop(job.ack.send(answer));
+                }
+            }
+            Err(error) => {
+                for job in group {
+                    drop(job.ack.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    /// One batch with everything that these operations change.
+    async fn commit(&self, records: &dyn Records, group: &[Job]) -> Result<Vec<Answer>, KvError> {
+        let meta = self.meta(records).await?;
+        let mut plan = Plan::new(records, meta, self.max_keys)?;
+        let mut answers = Vec::with_capacity(group.len());
+        for job in group {
+            answers.push(plan.add(&job.bucket, &job.op).await?);
+        }
+        let (changes, meta) = plan.finish()?;
+        if !changes.is_empty() {
+            records.commit(changes).await?;
+            self.state().meta = Some(meta);
+        }
+        Ok(answers)
+    }
+}
+
+/// The one task that carries out what waits, also when it is dropped half-way.
+struct Task {
+    writer: Arc<Writer>,
+    ended: bool,
+}
+
+impl Task {
+    async fn run(mut self, records: Arc<dyn Records>) {
+        while let Some(group) = self.next() {
+            self.writer.carry_out(&*records, group).await;
+        }
+    }
+
+    /// What is carried out next, together. After `None` another task may run: under one lock, so that what is queued
+    /// meanwhile is not left to nobody.
+    fn next(&mut self) -> Option<Vec<Job>> {
+        let mut state = self.writer.state();
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < GROUP_OPS && bytes < GROUP_BYTES {
+            let Some(job) = state.queue.pop_front() else { break };
+            bytes += job.op.weight();
+            group.push(job);
+        }
+        if group.is_empty() {
+            self.ended = true;
+            state.end();
+            return None;
+        }
+        Some(group)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mut state = self.writer.state();
+        // It is not known here what became of a commit under way.
+        state.meta = None;
+        // Those who wait are told by this that nobody carries it out.
+        state.queue.clear();
+        state.end();
+    }
+}
+
+impl State {
+    /// No task runs any more.
+    fn end(&mut self) {
+        self.running = false;
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+fn unavailable(why: impl std::error::Error + Send + Sync + 'static) -> KvError {
+    KvError::Storage(StorageFailure::Unavailable(Arc::new(why)))
+}
+
+/// The task was dropped before its end, or the operation with what was queued.
+#[derive(Debug, thiserror::Error)]
+#[error("the enclave is stopping, or the application is being unloaded or replaced")]
+struct Stopping;
+
+/// The records are about to be erased, or given to a successor.
+#[derive(Debug, thiserror::Error)]
+#[error("the application is being unloaded or replaced")]
+struct Ended;
