@@ -22,6 +22,8 @@ enum What {
     Handshake,
     /// A call of one app alone and beside another at its limits, and throughput beyond capacity.
     Neighbour,
+    /// Keys, values and files of a guest: among 100 keys and among 100,000, a small file and one of 1 GiB.
+    StoreGuest,
     /// The host's storage engine against another.
     Storage,
 }
@@ -31,6 +33,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         What::Boundary => with_hosts("boundary", options.json),
         What::Handshake => with_hosts("handshake", options.json),
         What::Neighbour => with_hosts("neighbour", options.json),
+        What::StoreGuest => with_hosts("store-guest", options.json),
         What::Storage => {
             run(&mut cargo(&["bench", "--profile", "dev", "-p", "benches", "--bench", "storage"]))
         }

@@ -23,6 +23,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"])).context("`cargo fmt --all` mends it")?;
     crate::check::command()?;
     crate::tcb::check()?;
+    crate::wasi::check(&tool::root())?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     model_checks()?;

@@ -1,4 +1,4 @@
-//! One command for every chore: `cargo xtask check | test | image | reproduce | tcb | demo | bench | soak`.
+//! One command for every chore: `cargo xtask check | test | image | reproduce | tcb | wasi-docs | demo | bench | soak`.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod reproduce;
 mod soak;
 mod tcb;
 mod tool;
+mod wasi;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Chore {
     Reproduce(reproduce::Options),
     /// Print every crate that is measured into the image, and compare with the committed list.
     Tcb(tcb::Options),
+    /// Compare what is said of every function of WASI with the texts, or write the page.
+    WasiDocs(wasi::Options),
     /// Build everything, start a host, run the six functions of the example and show what holds.
     Demo(demo::Options),
     /// Measure: what the enclave boundary costs, or which storage engine is how fast.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Chore::Image(options) => image::command(&options),
         Chore::Reproduce(options) => reproduce::command(&options),
         Chore::Tcb(options) => tcb::command(&options),
+        Chore::WasiDocs(options) => wasi::command(&options),
         Chore::Demo(options) => demo::command(&options),
         Chore::Bench(options) => bench::command(&options),
         Chore::Soak(options) => soak::command(&options),
