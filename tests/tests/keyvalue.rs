@@ -22,6 +22,7 @@ scenarios::on_each_platform!(
     data_goes_with_the_app_as_its_policy_says,
     what_an_operation_writes_does_not_grow_with_what_is_there,
     a_guest_logs_and_reads_its_configuration,
+    logging_of_before_it_had_a_version_links,
 );
 
 struct Server {
@@ -249,6 +250,8 @@ fn two_workers_count_together_and_lose_nothing(platform: Platform) {
         Err(ClientError::Refused(error)) => assert_eq!(error.code, "deadline"),
         other => panic!("{other:?}"),
     }
+    // The change that was under way is made before this one.
+    server.ok("delete", json!(["cut", "none"]));
     let counted = server.ok("count", json!(["cut"]));
     let there = counted[0].as_u64().unwrap();
     assert!(there > 0 && counted[2] == counted[0]);
@@ -365,6 +368,39 @@ fn a_guest_logs_and_reads_its_configuration(platform: Platform) {
             server.call("log", json!(["error", "", "nor this"]));
             let output = server.host.stop_with_output().unwrap();
             assert!(!output.contains("not for the host"), "{output}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("it did not log: {}", server.host.output());
+}
+
+/// Logs one message by the interface as it was before it had a version.
+const UNVERSIONED: &str = r#"(component
+    (type $logging (instance
+        (type $cases (enum "trace" "debug" "info" "warn" "error" "critical"))
+        (export "level" (type $level (eq $cases)))
+        (type $log (func (param "level" $level) (param "context" string) (param "message" string)))
+        (export "log" (func (type $log)))))
+    (import "wasi:logging/logging" (instance $logging (type $logging)))
+    (core module $memory (memory (export "memory") 1) (data (i32.const 8) "without a version"))
+    (core instance $memory (instantiate $memory))
+    (core func $log (canon lower (func $logging "log") (memory (core memory $memory "memory"))))
+    (core module $main
+        (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
+        (func (export "run")
+            (call $log (i32.const 3) (i32.const 8) (i32.const 7) (i32.const 8) (i32.const 17))))
+    (core instance $main (instantiate $main (with "host" (instance (export "log" (func $log))))))
+    (func (export "run") (canon lift (core func $main "run"))))"#;
+
+fn logging_of_before_it_had_a_version_links(platform: Platform) {
+    let mut server = Server::start(platform, 1);
+    let target = platform.target().unwrap_or(enclave_os_compiler::NATIVE_TARGET);
+    let bytes = enclave_os_compiler::compile(&wat::parse_str(UNVERSIONED).unwrap(), target).unwrap();
+    server.load(Load { bytes, ..Load::default() });
+    server.call("run", json!([]));
+    for _ in 0..500 {
+        if server.host.output().contains("[without] without a version") {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));

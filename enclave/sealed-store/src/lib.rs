@@ -37,7 +37,7 @@ pub use batch::Batch;
 pub use committer::Committer;
 pub use error::{Id, Misbehaviour, OpenError, StoreError};
 pub use keys::NamespaceKey;
-pub use namespace::{Namespace, Versioned};
+pub use namespace::{Namespace, SEALED_AT_ONCE, Versioned};
 pub use store::{Quota, Store};
 pub use table::Usage;
 

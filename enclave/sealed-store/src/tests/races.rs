@@ -1,13 +1,14 @@
 //! Readers and writers in every order: an honest host is never accused, and nobody reads backwards.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use futures_lite::future::{block_on, poll_once};
 use proptest::prelude::*;
 
 use super::world::*;
-use crate::{Batch, Namespace, Store};
+use crate::{Batch, Namespace, SEALED_AT_ONCE, Store};
 
 type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
@@ -120,4 +121,33 @@ fn many_threads_agree() {
         futures_lite::future::block_on(store.close()).unwrap();
     });
     with_store(&cpu, &host, async |store| assert_eq!(store.usage("app:a").records, 5)).unwrap();
+}
+
+#[test]
+fn a_batch_of_many_records_lets_others_run_while_it_is_sealed() {
+    const RECORDS: usize = 10 * SEALED_AT_ONCE;
+    let (cpu, host) = (cpu(), Host::new());
+    let (store, committer) = block_on(Store::open(cpu, &host)).unwrap();
+    let namespace = app(&store, "app:a");
+    let batch = || {
+        let mut batch = Batch::new();
+        (0..RECORDS).for_each(|n| batch.put(&n.to_le_bytes(), vec![0]));
+        batch
+    };
+    block_on(async {
+        let mut committer = pin!(committer.run(&host));
+        let mut dropped = Box::pin(namespace.commit(batch()));
+        assert!(poll_once(&mut dropped).await.is_none());
+        drop(dropped);
+        assert!(poll_once(&mut committer).await.is_none());
+        assert_eq!(namespace.usage().records, 0, "it was not sealed yet");
+
+        let (mut commit, mut turns) = (pin!(namespace.commit(batch())), 0);
+        while poll_once(&mut commit).await.is_none() {
+            assert!(poll_once(&mut committer).await.is_none());
+            turns += 1;
+        }
+        assert_eq!(namespace.usage().records, RECORDS as u64);
+        assert!(turns >= RECORDS / SEALED_AT_ONCE, "{turns}");
+    });
 }
