@@ -78,8 +78,8 @@ impl Producer {
         self.head.value()
     }
 
-    #[cfg(test)]
-    pub(crate) fn sent_to(&self) -> u64 {
+    /// How far it has sent: another value after every message.
+    pub fn sent_to(&self) -> u64 {
         self.tail.value()
     }
 

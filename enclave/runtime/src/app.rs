@@ -12,7 +12,8 @@ use enclave_wasi::http::Connections;
 use enclave_wasi::{
     EgressPolicy, Exit, Filesystem, KeyValue, LogSink, StandardStream, WasiCtx, WasiParams, WasiView,
 };
-use enclave_worker::Handle;
+use enclave_wasm_platform::GuestMemory;
+use enclave_worker::{Account, Handle};
 use futures_lite::future;
 use serde_json::Value;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
@@ -21,6 +22,7 @@ use crate::error::CallError;
 use crate::exports::{Export, Exports};
 use crate::invoke::{Ended, Invocation, Limited, classify, invoke};
 use crate::limits::{Limiter, Limits};
+use crate::place::Place;
 use crate::results::ResultRoom;
 use crate::spec::AppSpec;
 use crate::value;
@@ -51,6 +53,8 @@ pub struct App {
     pub(crate) args: Arc<[String]>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) running: Arc<AtomicU32>,
+    pub(crate) account: Account,
+    pub(crate) memory: GuestMemory,
     pub(crate) results: ResultRoom,
 }
 
@@ -126,7 +130,8 @@ impl App {
         let export = self.exports.find(function)?;
         let arguments = value::arguments(params, &export.params)
             .map_err(|source| CallError::BadParams { function: export.name.clone(), source })?;
-        let _slot = self.slot()?;
+        let slot = self.slot()?;
+        let place = Place::new(&host.handle, &self.account, slot.clone());
         let limits = &self.spec.limits;
         let until = host.handle.monotonic().after(Duration::from_millis(limits.timeout_ms));
         let late = CallError::Deadline { limit_ms: limits.timeout_ms };
@@ -136,6 +141,8 @@ impl App {
             arguments: arguments.as_slice(),
             results: &export.results,
             limits,
+            memory: &self.memory,
+            place,
         };
         let (results, mut state) = match invoke(invocation, self.state(host), host.handle.deadline(until))
             .await
@@ -157,6 +164,7 @@ impl App {
             Err(late)
         })
         .await?;
+        drop(slot);
         results.map(|held| held.results)
     }
 
@@ -220,16 +228,20 @@ impl App {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
                 (running < most).then_some(running + 1)
             })
-            .map(|_| Slot(Arc::clone(&self.running)))
+            .map(|_| Slot(Arc::new(Running(Arc::clone(&self.running)))))
             .map_err(|_| {
                 CallError::Overloaded(format!("{most} calls of this app are running: try again later"))
             })
     }
 }
 
-pub(crate) struct Slot(Arc<AtomicU32>);
+/// One of the calls that may run at a time, until its last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct Slot(#[expect(dead_code, reason = "held to be dropped")] Arc<Running>);
 
-impl Drop for Slot {
+struct Running(Arc<AtomicU32>);
+
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

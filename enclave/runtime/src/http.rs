@@ -18,6 +18,7 @@ use crate::app::{App, CallHost, CallState, Slot, storage, stored};
 use crate::error::CallError;
 use crate::invoke::{Arguments, Ended, Invocation, classify, invoke};
 use crate::limits::Limits;
+use crate::place::Place;
 
 /// The interface by which an app takes requests, whatever its patch version.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
@@ -160,7 +161,7 @@ impl App {
         let most = [http.request_bytes, http.response_bytes];
         let (exchange, client, done) = Exchange::new(request.method().clone(), progress.clone(), most);
         let (fail, failure) = oneshot::channel();
-        let running = Running { app: self.clone(), host: host.clone(), handler, progress, _slot: slot };
+        let running = Running { app: self.clone(), host: host.clone(), handler, progress, slot };
         let run = Box::pin(running.run(exchange, request, done, fail));
         Ok(Serving { answer: Answering { client, failure }, run })
     }
@@ -171,7 +172,7 @@ struct Running {
     host: CallHost,
     handler: ComponentExportIndex,
     progress: Progress,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// Why a guest was ended.
@@ -204,6 +205,8 @@ impl Running {
             arguments: Handled { exchange: exchange.clone(), request },
             results: &[],
             limits: &limits,
+            memory: &app.memory,
+            place: Place::new(&host.handle, &app.account, self.slot.clone()),
         };
         let stop = async {
             let stop = self.stop(&mut done, &mut left, until, idle).await;

@@ -6,15 +6,17 @@ use std::pin::pin;
 use std::task::Poll;
 
 use boundary_wire::client::WitType;
-use enclave_wasm_platform::{OutOfGuestMemory, OutOfStacks, StackWatch};
+use enclave_wasm_platform::{CallWatch, GuestMemory, OutOfGuestMemory, OutOfStacks};
+use enclave_worker::WHOLE_TURN;
 use wasmtime::component::{ComponentExportIndex, InstancePre, Val};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::error::CallError;
 use crate::limits::{Limiter, Limits};
+use crate::place::{Leaving, Place};
 use crate::value;
 
-/// After this much fuel a call lets the other tasks of its worker run: some tens of microseconds.
+/// After this much fuel a turn of the guest is over: some tens of microseconds.
 const YIELD_INTERVAL: u64 = 50_000;
 /// Bytes that a guest may hand to the enclave at once, as the engine counts them: a result, or the arguments of a
 /// host function. What the engine makes of a result takes up to twice as much.
@@ -39,6 +41,8 @@ pub(crate) struct Invocation<'a, T: Limited, A = &'a [Val]> {
     pub(crate) arguments: A,
     pub(crate) results: &'a [WitType],
     pub(crate) limits: &'a Limits,
+    pub(crate) memory: &'a GuestMemory,
+    pub(crate) place: Place,
 }
 
 /// What an export is given: values, or what exists only in the store of the call.
@@ -63,24 +67,29 @@ pub(crate) enum Ended<T> {
     Deadline,
 }
 
-/// Runs the call in a store and an instance of its own, until it ends or `deadline` does.
+/// Runs the call in a store and an instance of its own, until it ends or `deadline` does. The guest runs in turns;
+/// what it leaves in memory is erased in turns, too, after this has returned or was dropped.
 pub(crate) async fn invoke<'a, T: Limited, A: Arguments<'a, T>>(
-    invocation: Invocation<'a, T, A>,
-    data: T,
+    mut invocation: Invocation<'a, T, A>,
+    mut data: T,
     deadline: impl Future<Output = ()>,
 ) -> Ended<T> {
+    let watch = CallWatch::new();
+    data.limiter().watch(watch.memory(), invocation.memory);
+    let limits = invocation.limits;
+    // Before the store, so that it outlives what the store leaves.
+    let mut leaving = Leaving { place: invocation.place.take(), watch: watch.clone() };
     let mut store = Store::new(invocation.pre.engine(), data);
-    store.limiter(|data| data.limiter());
+    store.limiter_async(|data| data.limiter());
     let has_flags = invocation.results.iter().any(value::has_flags);
     store.set_hostcall_fuel(if has_flags { MOST_DATA_WITH_FLAGS } else { MOST_DATA });
     store.set_max_component_handles(MOST_HANDLES);
-    if let Err(error) = store
-        .set_fuel(invocation.limits.fuel)
-        .and_then(|()| store.fuel_async_yield_interval(Some(YIELD_INTERVAL)))
+    if let Err(error) =
+        store.set_fuel(limits.fuel).and_then(|()| store.fuel_async_yield_interval(Some(YIELD_INTERVAL)))
     {
         return Ended::Failed(error, store.into_data());
     }
-    let watch = StackWatch::new();
+    let mut turns: u64 = 0;
     let outcome = {
         let run = run(&mut store, invocation);
         // Boxed, so that dropping it happens under the watch too.
@@ -88,9 +97,13 @@ pub(crate) async fn invoke<'a, T: Limited, A: Arguments<'a, T>>(
         let mut deadline = pin!(deadline);
         poll_fn(|cx| {
             let Some(running) = run.as_mut() else { return Poll::Ready(None) };
-            if let Poll::Ready(outcome) = watch.poll(|| running.as_mut().poll(cx)) {
-                watch.poll(|| run = None);
-                return Poll::Ready(Some(outcome));
+            if leaving.place.poll_turn(cx).is_ready() {
+                turns += 1;
+                if let Poll::Ready(outcome) = watch.poll(|| running.as_mut().poll(cx)) {
+                    watch.poll(|| run = None);
+                    return Poll::Ready(Some(outcome));
+                }
+                leaving.place.turn_over(WHOLE_TURN);
             }
             if deadline.as_mut().poll(cx).is_ready() {
                 // The guest's fiber is unwound here.
@@ -101,6 +114,8 @@ pub(crate) async fn invoke<'a, T: Limited, A: Arguments<'a, T>>(
         })
         .await
     };
+    let left = store.get_fuel().unwrap_or(0);
+    leaving.place.turn_over(last_turn(limits.fuel.saturating_sub(left), turns));
     match outcome {
         Some(Ok(results)) => Ended::Returned(results, watch.poll(|| store.into_data())),
         Some(Err(error)) => Ended::Failed(error, watch.poll(|| store.into_data())),
@@ -109,6 +124,13 @@ pub(crate) async fn invoke<'a, T: Limited, A: Arguments<'a, T>>(
             Ended::Deadline
         }
     }
+}
+
+/// How much of a whole turn the last of so many was, by what the call used of its fuel.
+fn last_turn(used: u64, turns: u64) -> u32 {
+    let before = turns.saturating_sub(1).saturating_mul(YIELD_INTERVAL);
+    let last = used.saturating_sub(before).min(YIELD_INTERVAL);
+    1 + u32::try_from(last * u64::from(WHOLE_TURN - 1) / YIELD_INTERVAL).unwrap_or(WHOLE_TURN)
 }
 
 async fn run<'a, T: Limited, A: Arguments<'a, T>>(

@@ -19,6 +19,7 @@ mod http;
 mod imports;
 mod invoke;
 mod limits;
+mod place;
 mod results;
 mod runtime;
 mod spec;

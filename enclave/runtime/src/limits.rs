@@ -1,9 +1,11 @@
 //! What one call may use.
 
+use async_trait::async_trait;
 use enclave_wasi::keyvalue::DEFAULT_KEYS;
-use enclave_wasm_platform::OutOfGuestMemory;
+use enclave_wasm_platform::{CallMemory, GuestMemory, OutOfGuestMemory};
+use futures_lite::future::yield_now;
 use serde::{Deserialize, Serialize};
-use wasmtime::ResourceLimiter;
+use wasmtime::ResourceLimiterAsync;
 
 /// Limits of every call of an app, and of what all of them keep. A measured leaf of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +124,8 @@ pub(crate) struct Limiter {
     instances: usize,
     /// The pool that all guests share had no more.
     pub(crate) pool: Option<OutOfGuestMemory>,
+    /// Where growth is prepared.
+    call: Option<(CallMemory, GuestMemory)>,
 }
 
 /// Something that grows up to a limit.
@@ -160,7 +164,13 @@ impl Limiter {
             tables: Allowance::new(limits.table_elements),
             instances: usize::try_from(limits.instances).unwrap_or(usize::MAX),
             pool: None,
+            call: None,
         }
+    }
+
+    /// Makes memories ready before they grow.
+    pub(crate) fn watch(&mut self, call: &CallMemory, memory: &GuestMemory) {
+        self.call = Some((call.clone(), memory.clone()));
     }
 
     /// Whether the call asked for more memory or tables than it may have. A guest whose allocation
@@ -170,14 +180,25 @@ impl Limiter {
     }
 }
 
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
+#[async_trait]
+impl ResourceLimiterAsync for Limiter {
+    /// Takes as many turns as there is memory to erase and to copy.
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired))
+        if !self.memory.grow(current, desired) {
+            return Ok(false);
+        }
+        if let Some((call, memory)) = &self.call {
+            call.prepare(memory, current, desired, maximum);
+            while call.step() {
+                yield_now().await;
+            }
+        }
+        Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -188,7 +209,7 @@ impl ResourceLimiter for Limiter {
         Ok(())
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
@@ -217,22 +238,24 @@ impl ResourceLimiter for Limiter {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+
     use super::*;
 
     #[test]
     fn memories_share_one_limit_and_a_failed_growth_does_not_count() {
         let mut limiter = Limiter::new(&Limits { memory_bytes: 100, ..Limits::default() });
-        assert!(limiter.memory_growing(0, 60, None).unwrap());
-        assert!(limiter.memory_growing(0, 40, None).unwrap());
-        assert!(!limiter.memory_growing(60, 61, None).unwrap());
+        assert!(block_on(limiter.memory_growing(0, 60, None)).unwrap());
+        assert!(block_on(limiter.memory_growing(0, 40, None)).unwrap());
+        assert!(!block_on(limiter.memory_growing(60, 61, None)).unwrap());
         assert!(limiter.denied());
-        assert!(!limiter.memory_growing(0, 1, None).unwrap());
+        assert!(!block_on(limiter.memory_growing(0, 1, None)).unwrap());
         let mut limiter = Limiter::new(&Limits { memory_bytes: 100, ..Limits::default() });
-        assert!(limiter.memory_growing(0, 100, None).unwrap());
+        assert!(block_on(limiter.memory_growing(0, 100, None)).unwrap());
         limiter.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
         limiter.memory_grow_failed(wasmtime::Error::msg("without a grant")).unwrap();
-        assert!(limiter.memory_growing(0, 100, None).unwrap());
-        assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
+        assert!(block_on(limiter.memory_growing(0, 100, None)).unwrap());
+        assert!(!block_on(limiter.memory_growing(0, usize::MAX, None)).unwrap());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use enclave_wasi::http::Connections;
 use enclave_wasi::keyvalue::MAX_KEYS;
 use enclave_wasi::{EgressPolicy, EgressTls, Filesystem, KeyValue};
 use enclave_wasm_platform::{Machine, Sizes, Usage};
+use enclave_worker::Account;
 use wasmtime::component::Linker;
 
 use crate::app::{App, CallState};
@@ -70,6 +71,8 @@ impl Runtime {
             args: Arc::from([spec.name.clone()]),
             connections: Arc::new(Connections::default()),
             running: Arc::new(AtomicU32::new(0)),
+            account: Account::new(),
+            memory: self.machine.memory(),
             results: self.results.clone(),
             spec,
         }))

@@ -5,7 +5,7 @@
 //! place that turns bytes into native code ([`Machine::load`]), from an artifact that only the code
 //! policy can make.
 //!
-//! Unsafe code is needed because wasmtime asks for raw memory here: `memory.rs` for linear memories,
+//! Unsafe code is needed because wasmtime asks for raw memory here: `memory.rs` and `memory/block.rs` for linear memories,
 //! `stack.rs` for fiber stacks, `code.rs` for executable memory, `native.rs` and `sgx.rs` for page permissions,
 //! `capi.rs` for the symbols that it links against in an enclave.
 
@@ -14,6 +14,7 @@ mod code;
 mod machine;
 mod memory;
 mod stack;
+mod watch;
 
 #[cfg(target_env = "sgx")]
 mod capi;
@@ -26,5 +27,6 @@ mod sys;
 
 pub use artifact::ArtifactError;
 pub use machine::{LoadError, Machine, Sizes, StartError, Usage};
-pub use memory::OutOfGuestMemory;
-pub use stack::{OutOfStacks, STACK_BYTES, StackWatch, WASM_STACK_BYTES};
+pub use memory::{CallMemory, GuestMemory, OutOfGuestMemory, STEP};
+pub use stack::{OutOfStacks, STACK_BYTES, WASM_STACK_BYTES};
+pub use watch::CallWatch;

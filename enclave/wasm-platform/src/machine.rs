@@ -9,7 +9,7 @@ use wasmtime::{Config, Engine};
 
 use crate::artifact::{ArtifactError, inspect};
 use crate::code::{CodeMemory, CodePool, OutOfCode};
-use crate::memory::{Memories, MemoryPool};
+use crate::memory::{GuestMemory, Memories, MemoryPool};
 use crate::stack::{STACK_BYTES, StackPool, Stacks, WASM_STACK_BYTES};
 use crate::sys;
 
@@ -103,6 +103,16 @@ impl Machine {
     /// The engine, for linkers and stores.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The linear memory that guests share.
+    pub fn memory(&self) -> GuestMemory {
+        GuestMemory(Arc::clone(&self.memory))
+    }
+
+    /// The most bytes of linear memory that one poll of a call erased and copied so far.
+    pub fn longest_step(&self) -> usize {
+        self.memory.longest()
     }
 
     /// What is in use.

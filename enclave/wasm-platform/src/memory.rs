@@ -3,20 +3,28 @@
 //! A memory lives in a block whose size is a power of two (or the memory's own maximum, if that is
 //! less), so growing doubles. Blocks are zero while they wait in the pool: what a guest left is erased
 //! when its call ends, not when the next one begins.
+//!
+//! Erasing and copying take as long as a memory is large, and a guest says how large that is. So a [`CallMemory`]
+//! does both in steps of at most [`STEP`] bytes, between which others run: before a memory grows
+//! ([`CallMemory::prepare`]), and after the call for what it left ([`CallMemory::step`]). What is smaller than a
+//! step is done at once.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ptr::NonNull;
+mod block;
+mod call;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
+use self::block::Block;
+pub use self::call::{CallMemory, GuestMemory};
+
+/// Bytes that are erased or copied at once: some tens of microseconds.
+pub const STEP: usize = 256 * 1024;
 /// Smallest block: one WebAssembly page.
 const SMALLEST: usize = 64 * 1024;
-/// Blocks are aligned to this: what the widest guest access asks for, and what allocators give without
-/// touching the block, so that large ones cost only what is used of them.
-const ALIGN: usize = 16;
 /// Powers of two from [`SMALLEST`] on that the pool keeps: up to 2 GiB.
 const CLASSES: usize = 16;
 
@@ -47,6 +55,8 @@ pub(crate) struct MemoryPool {
     held: AtomicUsize,
     /// Bytes handed out.
     used: AtomicUsize,
+    /// The most bytes erased and copied in one poll of a call.
+    longest: AtomicUsize,
     waiting: Mutex<[Vec<Block>; CLASSES]>,
 }
 
@@ -56,6 +66,7 @@ impl MemoryPool {
             budget,
             held: AtomicUsize::new(0),
             used: AtomicUsize::new(0),
+            longest: AtomicUsize::new(0),
             waiting: Mutex::new(std::array::from_fn(|_| Vec::new())),
         }
     }
@@ -65,11 +76,20 @@ impl MemoryPool {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// The most bytes erased and copied in one poll of a call.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
+    }
+
+    fn did(&self, bytes: usize) {
+        self.longest.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn budget(&self) -> usize {
         self.budget
     }
 
-    /// A zeroed block for a memory of `bytes` that may grow to `maximum`.
+    /// A block for a memory of `bytes` that may grow to `maximum`. One from the allocator is not zero.
     fn take(&self, bytes: usize, maximum: Option<usize>) -> Result<Block, OutOfGuestMemory> {
         let wanted = capacity(bytes, maximum);
         let block = match self.reuse(wanted) {
@@ -95,7 +115,7 @@ impl MemoryPool {
                 held.checked_add(len).filter(|sum| *sum <= self.budget)
             })
             .map_err(full)?;
-        Block::zeroed(len).ok_or_else(|| {
+        Block::new(len).ok_or_else(|| {
             let held = self.held.fetch_sub(len, Ordering::Relaxed);
             full(held)
         })
@@ -114,10 +134,14 @@ impl MemoryPool {
         self.fresh(wanted).or_else(|_| self.fresh(bytes.max(1).next_multiple_of(SMALLEST)))
     }
 
-    /// Takes a block back after its first `dirty` bytes were in use.
-    fn give(&self, mut block: Block, dirty: usize) {
+    /// A block is no memory any more. It is still held, until what is in it is erased and the pool has it back.
+    fn out_of_use(&self, block: &Block) {
         self.used.fetch_sub(block.len(), Ordering::Relaxed);
-        block.erase(dirty);
+    }
+
+    /// Takes back a block that is zero.
+    fn give(&self, block: Block) {
+        debug_assert!(block.is_zero(), "what a guest left is erased first");
         if let Some(class) = class(block.len())
             && let Some(mut waiting) = self.waiting_unless_contended()
             && let Some(list) = waiting.get_mut(class)
@@ -152,94 +176,106 @@ fn class(len: usize) -> Option<usize> {
     (class < CLASSES).then_some(class)
 }
 
-/// Owned memory, aligned to [`ALIGN`], zero when made and whenever it waits in the pool.
-struct Block {
-    base: NonNull<u8>,
-    layout: Layout,
-}
-
-// SAFETY: a block is plain memory that this value alone owns.
-unsafe impl Send for Block {}
-// SAFETY: `&Block` gives out only the address and the length.
-unsafe impl Sync for Block {}
-
-impl Block {
-    fn zeroed(len: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(len, ALIGN).ok().filter(|layout| layout.size() > 0)?;
-        // SAFETY: the layout's size is not zero.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Self { base, layout })
-    }
-
-    fn len(&self) -> usize {
-        self.layout.size()
-    }
-
-    /// Zeroes the first `len` bytes.
-    fn erase(&mut self, len: usize) {
-        // SAFETY: the block is ours and at least that long; `&mut self` keeps every other use away.
-        unsafe { self.base.as_ptr().write_bytes(0, len.min(self.len())) };
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this layout, and freed only here.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) };
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One linear memory. Its block goes back to the pool when it is dropped.
-struct PooledMemory {
+struct PooledMemory(Arc<Mutex<Memory>>);
+
+/// What is known of a memory, to the engine and to the call that prepares its growth.
+struct Memory {
     pool: Arc<MemoryPool>,
+    call: CallMemory,
     block: Option<Block>,
     size: usize,
     maximum: Option<usize>,
+    /// Where it is to go on, as far as it was prepared.
+    next: Option<Next>,
 }
 
-impl PooledMemory {
-    fn replace(&mut self, block: Option<Block>, dirty: usize) {
-        if let Some(old) = std::mem::replace(&mut self.block, block) {
-            self.pool.give(old, dirty);
+/// A larger block, its beginning being filled with the memory's bytes.
+struct Next {
+    block: Block,
+    copied: usize,
+}
+
+impl Memory {
+    fn capacity(&self) -> usize {
+        self.block.as_ref().map_or(0, Block::len)
+    }
+
+    fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
+        if new_size > self.capacity() {
+            let prepared = self.next.take().filter(|next| next.block.len() >= new_size);
+            let mut next = match (prepared, self.call.refused()) {
+                (Some(next), _) => next,
+                (None, Some(full)) => return Err(full.into()),
+                // What nobody prepared.
+                (None, None) => Next { block: self.pool.take(new_size, self.maximum)?, copied: 0 },
+            };
+            let copied = next.copy(self.block.as_ref(), self.size, usize::MAX);
+            self.call.did(&self.pool, copied);
+            if let Some(old) = self.block.replace(next.block) {
+                self.call.left(&self.pool, old, self.size);
+            }
+        }
+        self.erase_up_to(new_size);
+        self.size = new_size;
+        Ok(())
+    }
+
+    /// Zeroes what a size of `size` will show.
+    fn erase_up_to(&mut self, size: usize) {
+        if let Some(block) = &mut self.block {
+            let erased = block.erase(self.size..size, usize::MAX);
+            self.call.did(&self.pool, erased);
+        }
+    }
+}
+
+impl Next {
+    /// Copies at most `most` further bytes of the `size` in `from`; how many it were.
+    fn copy(&mut self, from: Option<&Block>, size: usize, most: usize) -> usize {
+        let Some(from) = from else { return 0 };
+        let to = self.copied.saturating_add(most).min(size);
+        let copied = self.block.copy(from, self.copied..to);
+        self.copied = self.copied.max(to);
+        copied
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.call.left(&self.pool, next.block, next.copied);
+        }
+        if let Some(block) = self.block.take() {
+            self.call.left(&self.pool, block, self.size);
         }
     }
 }
 
 // SAFETY: `as_ptr` points to `byte_capacity` readable and writable bytes that belong to this value
-// alone and stay there until `grow_to` passes the capacity or the value is dropped; the bytes from
-// `byte_size` on are zero, because blocks come zeroed and a guest reaches only what lies below
+// alone and stay there until `grow_to` passes the capacity or the value is dropped: only `grow_to` exchanges
+// the block, and who prepares a growth writes to the next block alone. The bytes up to `byte_size` are zero when
+// they become the guest's, because `grow_to` erases what is not, and a guest reaches only what lies below
 // `byte_size` (bounds are checked in its code: no guard size is ever asked for).
 unsafe impl LinearMemory for PooledMemory {
     fn byte_size(&self) -> usize {
-        self.size
+        lock(&self.0).size
     }
 
     fn byte_capacity(&self) -> usize {
-        self.block.as_ref().map_or(0, Block::len)
+        lock(&self.0).capacity()
     }
 
     fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
-        if new_size > self.byte_capacity() {
-            let larger = self.pool.take(new_size, self.maximum)?;
-            if let Some(old) = &self.block {
-                let len = self.size.min(old.len()).min(larger.len());
-                // SAFETY: both blocks are owned, distinct and at least `len` long.
-                unsafe { larger.base.copy_from_nonoverlapping(old.base, len) };
-            }
-            self.replace(Some(larger), self.size);
-        }
-        self.size = new_size;
-        Ok(())
+        lock(&self.0).grow_to(new_size)
     }
 
     fn as_ptr(&self) -> *mut u8 {
-        self.block.as_ref().map_or(NonNull::dangling(), |block| block.base).as_ptr()
-    }
-}
-
-impl Drop for PooledMemory {
-    fn drop(&mut self) {
-        self.replace(None, self.size);
+        lock(&self.0).block.as_ref().map_or(std::ptr::dangling_mut(), Block::address)
     }
 }
 
@@ -260,83 +296,11 @@ unsafe impl MemoryCreator for Memories {
         if reserved_size_in_bytes.unwrap_or(0) != 0 || guard_size_in_bytes != 0 {
             return Err("the pool has no reservations and no guard pages".to_owned());
         }
-        let block = self.0.take(minimum, maximum).map_err(|full| full.to_string())?;
-        Ok(Box::new(PooledMemory { pool: Arc::clone(&self.0), block: Some(block), size: minimum, maximum }))
+        let call = CallMemory::current();
+        let memory = call.make(&self.0, minimum, maximum).map_err(|full| full.to_string())?;
+        Ok(Box::new(PooledMemory(memory)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn memory(pool: &Arc<MemoryPool>, size: usize, maximum: Option<usize>) -> PooledMemory {
-        let block = pool.take(size, maximum).unwrap();
-        PooledMemory { pool: Arc::clone(pool), block: Some(block), size, maximum }
-    }
-
-    fn bytes(memory: &mut PooledMemory) -> &mut [u8] {
-        // SAFETY: the memory's own bytes, borrowed as long as the memory.
-        unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), memory.byte_size()) }
-    }
-
-    #[test]
-    fn growing_doubles_keeps_contents_and_shows_zeroes() {
-        let pool = Arc::new(MemoryPool::new(1 << 24));
-        let mut memory = memory(&pool, 3 * SMALLEST, None);
-        assert_eq!(memory.byte_capacity(), 4 * SMALLEST);
-        bytes(&mut memory).fill(7);
-        let before = memory.as_ptr();
-        memory.grow_to(4 * SMALLEST).unwrap();
-        assert_eq!(memory.as_ptr(), before, "growth within the capacity must not move");
-        memory.grow_to(5 * SMALLEST).unwrap();
-        assert_eq!(memory.byte_capacity(), 8 * SMALLEST);
-        assert!(bytes(&mut memory)[..3 * SMALLEST].iter().all(|b| *b == 7));
-        assert!(bytes(&mut memory)[3 * SMALLEST..].iter().all(|b| *b == 0));
-    }
-
-    #[test]
-    fn the_next_memory_sees_nothing_of_the_last() {
-        let pool = Arc::new(MemoryPool::new(1 << 24));
-        let mut first = memory(&pool, 2 * SMALLEST, None);
-        bytes(&mut first).fill(0xAA);
-        let place = first.as_ptr();
-        drop(first);
-        let mut second = memory(&pool, 2 * SMALLEST, None);
-        assert_eq!(second.as_ptr(), place, "the pool reuses blocks");
-        assert!(bytes(&mut second).iter().all(|b| *b == 0));
-    }
-
-    #[test]
-    fn the_budget_ends_one_request_and_returns_with_the_memory() {
-        let pool = Arc::new(MemoryPool::new(8 * SMALLEST));
-        let mut first = memory(&pool, 4 * SMALLEST, None);
-        assert_eq!(pool.take(8 * SMALLEST, None).err().map(|e| e.asked), Some(8 * SMALLEST));
-        assert!(first.grow_to(5 * SMALLEST).is_err(), "old and new block together pass the budget");
-        assert_eq!(first.byte_size(), 4 * SMALLEST);
-        drop(first);
-        assert_eq!(pool.used(), 0);
-        let _second = memory(&pool, 8 * SMALLEST, None);
-        assert_eq!(pool.used(), 8 * SMALLEST);
-    }
-
-    #[test]
-    fn near_the_budget_a_memory_gets_what_it_needs_instead_of_the_double() {
-        let pool = Arc::new(MemoryPool::new(9 * SMALLEST));
-        let memory = memory(&pool, 5 * SMALLEST, None);
-        assert_eq!(memory.byte_capacity(), 8 * SMALLEST);
-        let _small = pool.take(SMALLEST, None).unwrap();
-        assert!(pool.take(1, None).is_err());
-        drop(memory);
-        let pool = Arc::new(MemoryPool::new(7 * SMALLEST));
-        assert_eq!(pool.take(5 * SMALLEST, None).unwrap().len(), 5 * SMALLEST);
-    }
-
-    #[test]
-    fn a_declared_maximum_bounds_the_block() {
-        assert_eq!(capacity(3 * SMALLEST, Some(3 * SMALLEST)), 3 * SMALLEST);
-        assert_eq!(capacity(0, Some(0)), 1);
-        assert_eq!(capacity(0, None), SMALLEST);
-        assert_eq!(class(3 * SMALLEST), None);
-        assert_eq!(class(SMALLEST), Some(0));
-    }
-}
+mod tests;

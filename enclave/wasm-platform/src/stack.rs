@@ -6,7 +6,6 @@
 //! canary means that memory of the enclave was overwritten: there is no safe way on, so it stops.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::cell::RefCell;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +14,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use wasmtime::{StackCreator, StackMemory};
 
 use crate::sys;
+use crate::watch::CallWatch;
 
 /// Size of a fiber stack.
 pub const STACK_BYTES: usize = 512 * 1024;
@@ -27,11 +27,6 @@ const KEEP: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the enclave runs as many calls as it has stacks for ({0}): try again later")]
 pub struct OutOfStacks(pub usize);
-
-thread_local! {
-    /// The watch of the call that this thread is polling.
-    static POLLING: RefCell<Option<StackWatch>> = const { RefCell::new(None) };
-}
 
 /// Hands out fiber stacks, at most `limit` at a time.
 pub(crate) struct StackPool {
@@ -81,7 +76,7 @@ impl StackPool {
 }
 
 /// A canary page and the stack above it.
-struct Stack {
+pub(crate) struct Stack {
     base: NonNull<u8>,
     layout: Layout,
     page: usize,
@@ -115,7 +110,7 @@ impl Stack {
         })
     }
 
-    fn verify(&self) {
+    pub(crate) fn verify(&self) {
         if !self.intact() {
             overflowed();
         }
@@ -175,54 +170,10 @@ unsafe impl StackCreator for Stacks {
             return Err(wasmtime::Error::msg("the pool has no stacks of that size"));
         }
         let stack = self.0.take(zeroed)?;
-        POLLING.with_borrow(|polling| {
-            if let Some(watch) = polling {
-                watch.add(&stack);
-            }
-        });
+        if let Some(watch) = CallWatch::current() {
+            watch.add(&stack);
+        }
         Ok(Box::new(PooledStack { pool: Arc::clone(&self.0), stack }))
-    }
-}
-
-/// Compares the canaries of one call's stacks each time the call is switched away from.
-#[derive(Clone, Default)]
-pub struct StackWatch(Arc<Mutex<Vec<Arc<Stack>>>>);
-
-impl StackWatch {
-    /// A watch for one call.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Runs one poll of the call. Stacks that it takes from the pool are watched from then on; the
-    /// process is aborted if one of them was overrun.
-    pub fn poll<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let outer = POLLING.replace(Some(self.clone()));
-        let restore = Restore(Some(outer));
-        let result = poll();
-        drop(restore);
-        if let Ok(stacks) = self.0.lock() {
-            stacks.iter().for_each(|stack| stack.verify());
-        }
-        result
-    }
-
-    fn add(&self, stack: &Arc<Stack>) {
-        if let Ok(mut stacks) = self.0.lock() {
-            stacks.push(Arc::clone(stack));
-        }
-    }
-}
-
-/// Puts the outer watch back, also when a poll unwinds.
-struct Restore(Option<Option<StackWatch>>);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        if let Some(outer) = self.0.take() {
-            POLLING.set(outer);
-        }
     }
 }
 
@@ -259,12 +210,11 @@ mod tests {
     #[test]
     fn a_watch_sees_the_stacks_of_its_own_poll_only() {
         let creator = Stacks(Arc::new(StackPool::new(4, 1)));
-        let (watch, other) = (StackWatch::new(), StackWatch::new());
+        let (watch, other) = (CallWatch::new(), CallWatch::new());
         let mine = watch.poll(|| creator.new_stack(STACK_BYTES, false).unwrap());
         let theirs = other.poll(|| creator.new_stack(STACK_BYTES, false).unwrap());
         let outside = creator.new_stack(STACK_BYTES, false).unwrap();
-        assert_eq!(watch.0.lock().unwrap().len(), 1);
-        assert_eq!(other.0.lock().unwrap().len(), 1);
+        assert_eq!((watch.stacks(), other.stacks()), (1, 1));
         drop((mine, theirs, outside));
     }
 }

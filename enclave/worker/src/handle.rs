@@ -18,6 +18,7 @@ use crate::error::{DialError, RpcError};
 use crate::reactor::Reactor;
 use crate::roll::Roll;
 use crate::timer::{Sleep, Timers};
+use crate::turns::{Account, Turn, Turns};
 use crate::wait_list::Place;
 use crate::wake::ThreadBell;
 
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) executor: Weak<Executor<'static>>,
     pub(crate) reactor: Mutex<Reactor>,
     pub(crate) roll: Arc<Roll>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl Shared {
@@ -68,6 +70,11 @@ impl Handle {
             Some(executor) => executor.spawn(future),
             None => NOWHERE.get_or_init(Executor::new).spawn(future),
         }
+    }
+
+    /// A guest's way to its turns on the worker, on this account.
+    pub fn turn(&self, account: &Account) -> Turn {
+        self.0.turns.turn(account)
     }
 
     /// The next connection. `None`: no more will come, because the worker drains or the host misbehaved.

@@ -5,7 +5,8 @@
 //!
 //! 1. take what the host put into the ring, frame by frame: copied out once, checked, then used;
 //! 2. wake the timers that are due;
-//! 3. run tasks until none is ready or the quantum is over, so that a busy worker still leaves for I/O;
+//! 3. run tasks until none is ready or the quantum is over, so that a busy worker still leaves for I/O; then
+//!    guests, by turns ([`Turn`]), until it is time to look outside;
 //! 4. put what is owed to the host into the other ring: credit, ends of streams, requests, log lines;
 //! 5. leave by `Platform::notify`: to wait if nothing is ready, else only to let bytes move, and begin again.
 //!
@@ -24,6 +25,7 @@
 //! | requests to the host | a fixed number and total size; callers wait for room |
 //! | log lines | a fixed size; what does not fit is lost, counted, and the count is logged |
 //! | tasks run between two visits outside | the quantum |
+//! | turns of guests between two visits outside | four whole ones; none before answers that wait to be sent |
 //!
 //! A writer that finds no credit or no room in the ring waits: back-pressure reaches the task, and through its
 //! TLS stream the peer.
@@ -52,6 +54,7 @@ mod recv;
 mod roll;
 mod streams;
 mod timer;
+mod turns;
 mod wait_list;
 mod wake;
 mod worker;
@@ -74,4 +77,5 @@ pub use crate::error::{DialError, HostMisbehaved, RpcError, WorkerError};
 pub use crate::handle::{Draining, Handle};
 pub use crate::hyper_rt::{HyperExecutor, HyperIo, HyperTimer};
 pub use crate::timer::Sleep;
+pub use crate::turns::{Account, Turn, WHOLE_TURN};
 pub use crate::worker::{Ended, Room, Worker, Workers};

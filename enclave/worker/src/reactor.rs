@@ -217,6 +217,11 @@ impl Reactor {
         }
     }
 
+    /// How far the ring was filled: another value when there is something new in it for the host.
+    pub(crate) fn sent_to(&self) -> u64 {
+        self.output.sent_to()
+    }
+
     /// Something waits for room in the ring: it is the host's turn.
     pub(crate) fn is_blocked(&self) -> bool {
         self.failure.is_none()

@@ -1,5 +1,6 @@
 //! The loop of one enclave thread.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use async_executor::Executor;
 use boundary_ring::{ChannelMemory, Consumer, Producer};
 use boundary_wire::frame::{FIRST_CREDIT, MAX_FRAME, ToEnclave};
-use enclave_platform::clock::Clock;
+use enclave_platform::clock::{Clock, Monotonic};
 use enclave_platform::{Notified, Notify, Platform, ThreadIndex};
 
 use crate::error::{HostMisbehaved, WorkerError};
@@ -18,6 +19,7 @@ use crate::handle::{Handle, Shared};
 use crate::reactor::{Reactor, Share};
 use crate::roll::Roll;
 use crate::timer::Timers;
+use crate::turns::{Turns, WHOLE_TURN};
 use crate::wake::ThreadBell;
 
 /// Time that open work may take when the host asks to stop without saying how long.
@@ -28,6 +30,10 @@ const QUANTUM_TASKS: u32 = 256;
 const QUANTUM: Duration = Duration::from_millis(2);
 /// How many tasks run between two looks at the clock.
 const CLOCK_EVERY: u32 = 16;
+/// Turns of guests between two visits outside, at most: four whole ones.
+const GUEST_UNITS: u32 = 4 * WHOLE_TURN;
+/// Time from one visit outside to the next while guests run, as far as their turns end.
+const GUEST_QUANTUM: Duration = Duration::from_micros(200);
 /// Frames taken between two runs of the tasks. A ring holds fewer large ones.
 const MAX_FRAMES: u32 = 1024;
 /// Rounds of work without a visit outside.
@@ -111,6 +117,15 @@ pub struct Worker {
     input: Consumer,
     /// The one copy of a frame out of shared memory.
     frame: Vec<u8>,
+    visit: Cell<Visit>,
+}
+
+/// The last visit outside.
+#[derive(Clone, Copy, Default)]
+struct Visit {
+    at: Monotonic,
+    /// How far the ring was filled.
+    sent_to: u64,
 }
 
 impl Worker {
@@ -132,6 +147,7 @@ impl Worker {
             return Err(WorkerError::ChannelTooSmall { got: output.max_message(), needed: MAX_FRAME });
         }
         let executor = Arc::new(Executor::new());
+        let turns = Turns::new(workers.clock.clone(), bell.clone());
         let shared = Arc::new(Shared {
             index,
             platform: workers.platform.clone(),
@@ -141,6 +157,7 @@ impl Worker {
             executor: Arc::downgrade(&executor),
             reactor: Mutex::new(Reactor::new(output, workers.room.share(workers.bells.len()))),
             roll: workers.roll.clone(),
+            turns,
         });
         let mut started = workers.started();
         match started.draining {
@@ -148,7 +165,7 @@ impl Worker {
             None => started.workers.push(Arc::downgrade(&shared)),
         }
         drop(started);
-        Ok(Worker { shared, executor, input, frame: Vec::new() })
+        Ok(Worker { shared, executor, input, frame: Vec::new(), visit: Cell::default() })
     }
 
     /// What the worker's tasks use.
@@ -220,21 +237,48 @@ impl Worker {
         }
     }
 
-    /// Runs tasks. `true`: the quantum ended before they did.
+    /// Runs tasks, and a guest whenever no task is ready. `true`: there is more, and it is time to look outside.
     fn run_tasks(&self) -> bool {
-        let mut end = None;
-        for ran in 1..=QUANTUM_TASKS {
-            if !self.executor.try_tick() {
-                return false;
-            }
-            if ran % CLOCK_EVERY == 0 || ran == 1 {
-                let now = self.shared.clock.monotonic();
-                if now >= *end.get_or_insert(now.after(QUANTUM)) {
-                    return true;
+        let (mut end, mut ran, mut guests) = (None, 0, false);
+        loop {
+            while self.executor.try_tick() {
+                ran += 1;
+                if ran % CLOCK_EVERY == 0 || ran == 1 {
+                    let now = self.shared.clock.monotonic();
+                    let end = *end.get_or_insert(now.after(QUANTUM));
+                    if now >= end || ran >= QUANTUM_TASKS {
+                        // Tasks without end do not keep guests from running.
+                        if !guests {
+                            self.grant();
+                        }
+                        return true;
+                    }
                 }
             }
+            let Some(fresh) = self.shared.turns.next_is_fresh() else { return false };
+            if self.is_time_to_look(fresh) {
+                return true;
+            }
+            self.grant();
+            guests = true;
         }
-        true
+    }
+
+    /// Whether to look outside before the next guest runs; `fresh`: its call is new.
+    fn is_time_to_look(&self, fresh: bool) -> bool {
+        let Visit { at, sent_to } = self.visit.get();
+        let spent = self.shared.turns.spent();
+        let answered = || self.shared.with_quietly(|reactor, _| reactor.sent_to()) != sent_to;
+        spent >= GUEST_UNITS
+            // Answers go out before those go on who take long.
+            || !fresh && answered()
+            || spent > 0 && self.shared.clock.monotonic().since(at) >= GUEST_QUANTUM
+    }
+
+    fn grant(&self) {
+        if let Some(waker) = self.shared.turns.grant() {
+            waker.wake();
+        }
     }
 
     /// Sends what is owed. `true`: the ring was too full for it.
@@ -263,7 +307,11 @@ impl Worker {
     }
 
     fn leave(&self, notify: Notify) -> Notified {
-        self.shared.platform.notify(self.shared.index, notify)
+        let sent_to = self.shared.with_quietly(|reactor, _| reactor.sent_to());
+        let notified = self.shared.platform.notify(self.shared.index, notify);
+        self.shared.turns.restart();
+        self.visit.set(Visit { at: self.shared.clock.monotonic(), sent_to });
+        notified
     }
 
     fn end(self) -> Ended {

@@ -13,7 +13,7 @@ use enclave_platform::clock::Clock;
 use enclave_platform::{
     HostTime, Identity, KeyError, Kind, Notified, Notify, Platform, RandomError, SealKeyRequest, ThreadIndex,
 };
-use enclave_worker::{Ended, HostMisbehaved, Room, Worker, Workers, queue};
+use enclave_worker::{Account, Ended, Handle, HostMisbehaved, Room, WHOLE_TURN, Worker, Workers, queue};
 use futures_lite::{AsyncWriteExt, StreamExt, future};
 use zeroize::Zeroizing;
 
@@ -320,4 +320,52 @@ fn a_dropped_connection_is_reset_or_closed_as_its_owner_said() {
         let expected: &[_] = if close { &["data", "eof", "closed"] } else { &["data", "reset"] };
         assert_eq!(frames, expected);
     }
+}
+
+/// A guest that computes for so many turns. What each of them did is told.
+async fn guest(handle: Handle, account: Account, turns: u32, log: Arc<Mutex<Vec<Account>>>) {
+    let mut turn = handle.turn(&account);
+    for _ in 0..turns {
+        turn.wait().await;
+        log.lock().unwrap().push(account.clone());
+        turn.over(WHOLE_TURN);
+    }
+}
+
+/// 64 guests of one app compute. Whoever else comes has its turn next, and what moves bytes runs before either.
+#[test]
+fn a_newcomer_has_the_next_turn_and_tasks_run_before_guests() {
+    let enclave = Enclave::new(1);
+    let (worker, _host) = enclave.worker(0);
+    let handle = worker.handle();
+    let (hog, newcomer) = (Account::new(), Account::new());
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let platform = enclave.platform.clone();
+    worker.run(async move {
+        let hogs: Vec<_> =
+            (0..64).map(|_| handle.spawn(guest(handle.clone(), hog.clone(), 1000, log.clone()))).collect();
+        for _ in 0..50 {
+            // A moment later, all 64 wait for their turns, or one has it.
+            handle.sleep(Duration::from_micros(300)).await;
+            let (before, visits) = (log.lock().unwrap().len(), platform.polls.load(Ordering::Relaxed));
+            let tasks = (0..100).map(|_| handle.spawn(Handle::yield_now())).collect::<Vec<_>>();
+            for task in tasks {
+                task.await;
+            }
+            let meanwhile = log.lock().unwrap().len() - before;
+            let visits = platform.polls.load(Ordering::Relaxed) - visits;
+            assert!(
+                meanwhile as u64 <= 4 * (visits + 2),
+                "{meanwhile} turns before 100 tasks, {visits} visits"
+            );
+            let before = log.lock().unwrap().len();
+            handle.spawn(guest(handle.clone(), newcomer.clone(), 1, log.clone())).await;
+            let log = log.lock().unwrap();
+            let waited = log[before..].iter().position(|account| *account == newcomer).unwrap();
+            assert!(waited <= 4, "{waited} turns of others before that of the newcomer");
+        }
+        let (turns, visits) = (log.lock().unwrap().len() as u64, platform.polls.load(Ordering::Relaxed));
+        assert!(visits >= turns / 4, "{visits} visits outside in {turns} turns");
+        drop(hogs);
+    });
 }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use boundary_wire::client::Params;
 use enclave_access::ApprovedArtifact;
-use enclave_wasm_platform::{Machine, Sizes};
+use enclave_wasm_platform::{Machine, STEP, Sizes};
 use futures_lite::future::{block_on, pending, yield_now, zip};
 use graviola::hashing::{Hash, Sha256};
 use serde_json::json;
@@ -76,6 +76,8 @@ impl Guest {
             arguments: arguments.as_slice(),
             results: &export.results,
             limits: &self.limits,
+            memory: &self.machine.memory(),
+            place: Place::default(),
         };
         match invoke(invocation, Bare(Limiter::new(&self.limits)), deadline).await {
             Ended::Returned(results, _) => match value::results(results, &export.results) {
@@ -231,6 +233,44 @@ fn a_long_call_lets_others_run() {
     assert!(result.is_err());
     assert!(turns.get() > 100, "the other task had {} turns", turns.get());
     assert!(longest.get() < Duration::from_millis(100), "one turn took {:?}", longest.get());
+}
+
+/// Whatever a guest asks of memory, no poll of its call erases or copies more than a step.
+#[test]
+fn memory_grows_in_bounded_steps() {
+    let mut guest = Guest::new(
+        r#"(component
+            (core module $m
+                (memory $one 100) (memory $two 100)
+                (func (export "grow") (local $n i32)
+                    (loop $more
+                        (if (i32.eq (memory.grow $one (i32.const 16)) (i32.const -1)) (then (unreachable)))
+                        (if (i32.eq (memory.grow $two (i32.const 1)) (i32.const -1)) (then (unreachable)))
+                        ;; What was there is there, what is new is zero.
+                        (i32.store $one (local.get $n) (i32.add (local.get $n) (i32.const 7)))
+                        (if (i32.ne (i32.load $one (local.get $n)) (i32.add (local.get $n) (i32.const 7)))
+                            (then (unreachable)))
+                        (if (i32.load $one (i32.sub (i32.mul (memory.size $one) (i32.const 65536)) (i32.const 4)))
+                            (then (unreachable)))
+                        (local.set $n (i32.add (local.get $n) (i32.const 4)))
+                        (br_if $more (i32.lt_u (local.get $n) (i32.const 400))))))
+            (core instance $i (instantiate $m))
+            (func (export "grow") (canon lift (core func $i "grow"))))"#,
+    );
+    guest.limits.memory_bytes = 200 << 20;
+    for round in 0..2 {
+        let mut polls = 0;
+        let mut call = pin!(guest.call_until("grow", json!([]), pending()));
+        let result = block_on(poll_fn(|cx| {
+            polls += 1;
+            call.as_mut().poll(cx)
+        }));
+        assert_eq!(result, Ok(vec![]));
+        // 1,700 pages and 200, each copied about once and erased at most once.
+        assert!(polls > 1700 * 65536 / STEP, "{polls} polls in round {round}");
+        assert_eq!(guest.machine.usage().memory, 0);
+    }
+    assert_eq!(guest.machine.longest_step(), STEP);
 }
 
 #[test]
@@ -403,6 +443,16 @@ fn every_missing_import_is_named_at_once() {
     let missing = crate::imports::resolve(&linker, &component).err().unwrap();
     let names: Vec<_> = missing.iter().map(|m| m.split(' ').next().unwrap()).collect();
     assert_eq!(names, ["wasi:http/types@0.2.0", "my:own/thing", "bare"], "{missing:?}");
+}
+
+#[test]
+fn a_last_turn_costs_what_it_used() {
+    assert_eq!(last_turn(0, 1), 1);
+    assert_eq!(last_turn(YIELD_INTERVAL / 2, 1), 4);
+    assert_eq!(last_turn(YIELD_INTERVAL, 1), WHOLE_TURN);
+    assert_eq!(last_turn(3 * YIELD_INTERVAL + 10, 4), 1);
+    assert_eq!(last_turn(10, 4), 1, "turns that waited for the host");
+    assert_eq!(last_turn(u64::MAX, 1), WHOLE_TURN);
 }
 
 /// Not a limit, a reading: `cargo nextest run --no-capture -E 'test(cost_of_a_call)'` prints it.
