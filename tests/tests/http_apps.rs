@@ -25,6 +25,7 @@ scenarios::on_each_platform!(
     a_slow_reader_makes_the_app_wait,
     trailers_heads_and_interim_answers,
     what_an_app_cannot_set,
+    what_an_app_sets_is_what_it_reads_back,
     an_app_that_fails_before_its_answer,
     an_app_that_fails_after_its_answer_began,
     limits_of_requests,
@@ -342,6 +343,14 @@ fn what_an_app_cannot_set(platform: Platform) {
         assert!(fields.contains(line), "{fields}");
     }
     assert!(fields.contains("line end: Err(HeaderError::InvalidSyntax)"), "{fields}");
+}
+
+fn what_an_app_sets_is_what_it_reads_back(platform: Platform) {
+    let server = Server::with_app(platform, Load::default());
+    let (kept, _) = server.get(&[], "/app/kept");
+    let expected =
+        "[Ok(()), Ok(()), Ok(())] [Some(1), Some(2), Some(3)] Ok(()) Method::Put Ok(()) false Ok(()) 418";
+    assert_eq!(kept.trim(), expected);
 }
 
 fn an_app_that_fails_before_its_answer(platform: Platform) {

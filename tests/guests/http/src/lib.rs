@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use exports::wasi::http::incoming_handler::Guest;
 use wasi::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, RequestOptions, ResponseOutparam,
 };
 use wasi::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -44,6 +45,7 @@ impl Guest for Probe {
             "/announced" => announced(out, query),
             "/trailers" => trailers(out),
             "/fields" => text(out, 200, &fields()),
+            "/kept" => text(out, 200, &kept()),
             "/status" => text(out, number(query) as u16, "body\n"),
             "/never" => drop(out),
             "/error" => ResponseOutparam::set(out, Err(ErrorCode::HttpRequestDenied)),
@@ -254,6 +256,29 @@ fn hoard() {
         write(&stream, &vec![b'x'; 60 << 10]);
         all.push((response, body, stream));
     }
+}
+
+/// What was set and is read back.
+fn kept() -> String {
+    let options = RequestOptions::new();
+    let set = [
+        options.set_connect_timeout(Some(1)),
+        options.set_first_byte_timeout(Some(2)),
+        options.set_between_bytes_timeout(Some(3)),
+    ];
+    let timeouts = [options.connect_timeout(), options.first_byte_timeout(), options.between_bytes_timeout()];
+    let request = OutgoingRequest::new(headers(&[("a", "1"), ("b", "2")]));
+    let method = request.set_method(&Method::Put);
+    let fields = headers(&[("a", "1"), ("b", "2")]);
+    let deleted = fields.delete("a");
+    let response = OutgoingResponse::new(fields);
+    let status = response.set_status_code(418);
+    format!(
+        "{set:?} {timeouts:?} {method:?} {:?} {deleted:?} {:?} {status:?} {}",
+        request.method(),
+        response.headers().has("a"),
+        response.status_code(),
+    )
 }
 
 /// What can be set, and what not.

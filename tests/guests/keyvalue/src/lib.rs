@@ -145,7 +145,8 @@ impl Guest for Probe {
         for _ in 0..times {
             let mut cas = Cas::new(&bucket, &key).map_err(words2)?;
             loop {
-                let old = cas.current().map_err(words2)?.map_or(0, |value| text(value).parse().unwrap_or(0_u64));
+                let old =
+                    cas.current().map_err(words2)?.map_or(0, |value| text(value).parse().unwrap_or(0_u64));
                 match second::atomics::swap(cas, (old + 1).to_string().as_bytes()) {
                     Ok(()) => break,
                     Err(CasError::CasFailed(again)) => {
