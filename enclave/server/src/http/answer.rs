@@ -5,12 +5,13 @@ use enclave_access::{Operation, Wish};
 use enclave_platform::ThreadIndex;
 use enclave_ratls::Scope;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{StatusCode, Uri, Version};
+use http::{StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
 
 use super::apps::{self, Answered};
+use super::authority;
 use super::body::{Body, extend};
 use super::held::Content;
 use super::multipart::{Event, Multipart, MultipartError};
@@ -102,7 +103,7 @@ impl From<MultipartError> for Refusal {
 }
 
 async fn respond(session: &Session, activity: &Activity, request: Request) -> Result<Answered, Failure> {
-    check_authority(session, &request)?;
+    authority::check(session, &request)?;
     let (head, body) = request.into_parts();
     let path = Path::parse(head.uri.path())?;
     match routes::find(&head.method, path.segments()) {
@@ -117,37 +118,6 @@ async fn respond(session: &Session, activity: &Activity, request: Request) -> Re
         }
         Found::Outside => Ok(apps::serve(session, &activity.cut, &path, &head, body).await?),
     }
-}
-
-/// On an app's connection every request must be for that app's hostname (PROTOCOL, "HTTP").
-fn check_authority(session: &Session, request: &Request) -> Result<(), Refusal> {
-    let bad = |message| Refusal::new("bad-host", message);
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let header =
-        hosts.next().map(HeaderValue::to_str).transpose().map_err(|_| bad("the Host header is not text"))?;
-    if hosts.next().is_some() {
-        return Err(bad("there is more than one Host header"));
-    }
-    let target = request.uri().authority().map(http::uri::Authority::as_str);
-    if header.is_none() && target.is_none() && request.version() == Version::HTTP_11 {
-        return Err(bad("a request of HTTP/1.1 has a Host header (RFC 9112 §3.2)"));
-    }
-    let Scope::App(app) = &session.scope else { return Ok(()) };
-    let wanted = session.sni.as_deref().unwrap_or_default();
-    let is_wanted = |authority: &str| {
-        // `user@host` is no authority of HTTP (RFC 9110 §4.2.4).
-        let host =
-            Some(authority).filter(|text| !text.contains('@')).and_then(|text| text.parse::<Uri>().ok());
-        host.as_ref().and_then(Uri::host).is_some_and(|host| host.eq_ignore_ascii_case(wanted))
-    };
-    // HTTP/1.0 may name no host at all; the handshake has.
-    if header.into_iter().chain(target).all(is_wanted) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        "misdirected",
-        format!("this connection is to {wanted:?}, app {app:?}; open another one for another host"),
-    ))
 }
 
 async fn operate(

@@ -11,17 +11,17 @@ use http::header::{self, HOST, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Incoming};
 
 use super::path::Path;
-use super::{Cut, Response, credential, problem};
+use super::{Cut, Response, credential, problem, trailers};
 use crate::catalog::Entry;
 use crate::commands;
 use crate::refusal::Refusal;
 use crate::session::Session;
 
 /// What stood in front of the path that an app sees.
-const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(super) const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Who answered.
 pub(super) enum Answered {
@@ -45,7 +45,9 @@ pub(super) async fn serve(
     if let Some(coding) = codings.next()
         && !(coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none())
     {
-        // RFC 9112 §6.1. An app sees no `Transfer-Encoding` and would take the coded bytes for the body.
+        // RFC 9112 §6.1. An app sees no `Transfer-Encoding` and would take the coded bytes for the body. Where the
+        // next request begins is not known for certain either.
+        session.close();
         return Err(Refusal::new(
             "not-available",
             "the only transfer coding that is taken is `chunked`, once",
@@ -117,7 +119,7 @@ fn request(
     head: &http::request::Parts,
     body: Incoming,
 ) -> Result<http::Request<Arriving>, Refusal> {
-    let body = body.map_frame(proper_trailers).map_err(|_| ErrorCode::HttpProtocolError).boxed_unsync();
+    let body = body.map_frame(trailers::proper).map_err(|_| ErrorCode::HttpProtocolError).boxed_unsync();
     let mut request = http::Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri(prefix, head, session.sni.as_deref())?;
@@ -131,31 +133,6 @@ fn request(
     }
     credential::keep_from_guest(headers);
     Ok(request)
-}
-
-/// Fields that say how to frame, route, authenticate or read a message are not for trailers (RFC 9110 §6.5.1). A
-/// guest would take them for what the enclave lets through in a header.
-static NOT_IN_TRAILERS: [HeaderName; 8] = [
-    header::AUTHORIZATION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
-    header::TE,
-    header::TRAILER,
-    FORWARDED_PREFIX,
-];
-
-fn proper_trailers<T>(frame: Frame<T>) -> Frame<T> {
-    match frame.into_trailers() {
-        Ok(mut trailers) => {
-            for name in &NOT_IN_TRAILERS {
-                trailers.remove(name);
-            }
-            Frame::trailers(trailers)
-        }
-        Err(data) => data,
-    }
 }
 
 /// What is left of path and query below the prefix, and the authority that the client named.
@@ -213,16 +190,6 @@ mod tests {
             request.headers_mut().insert(HOST, host.parse().unwrap());
         }
         request.into_parts().0
-    }
-
-    #[test]
-    fn trailers_authenticate_route_and_frame_nothing() {
-        let all = NOT_IN_TRAILERS.iter().map(|name| (name.clone(), HeaderValue::from_static("x")));
-        let sum = (HeaderName::from_static("x-sum"), HeaderValue::from_static("5"));
-        let frame = Frame::<()>::trailers(all.chain([sum]).collect());
-        let trailers = proper_trailers(frame).into_trailers().unwrap();
-        assert_eq!((trailers.len(), trailers["x-sum"].as_bytes()), (1, &b"5"[..]));
-        assert!(proper_trailers(Frame::data(7)).into_data().is_ok_and(|data| data == 7));
     }
 
     #[test]

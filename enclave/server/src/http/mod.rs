@@ -2,6 +2,7 @@
 
 mod answer;
 mod apps;
+mod authority;
 mod body;
 mod credential;
 mod cut;
@@ -13,6 +14,7 @@ mod outgoing;
 mod path;
 mod problem;
 mod routes;
+mod trailers;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};

@@ -12,6 +12,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::held::{Answers, Content};
+use super::trailers;
 use super::{Activity, Busy};
 use crate::Services;
 use crate::session::Session;
@@ -39,7 +40,7 @@ impl Counted {
     fn count(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Aborted> {
         let bytes = match frame.into_data() {
             Ok(bytes) => bytes,
-            Err(trailers) => return Ok(trailers),
+            Err(trailers) => return Ok(trailers::proper(trailers)),
         };
         let mut share = self.services.budget.share(0);
         if self.services.policy.development() {

@@ -240,10 +240,11 @@ fn announced(out: ResponseOutparam, query: &str) {
 }
 
 fn trailers(out: ResponseOutparam) {
-    let (body, stream) = begin(out, 200, &[("trailer", "x-count")]);
+    let (body, stream) = begin(out, 200, &[("trailer", "x-count, set-cookie")]);
     write(&stream, b"body\n");
     drop(stream);
-    OutgoingBody::finish(body, Some(headers(&[("x-count", "5")]))).unwrap();
+    let trailers = headers(&[("set-cookie", "id=late"), ("x-count", "5")]);
+    OutgoingBody::finish(body, Some(trailers)).unwrap();
 }
 
 /// Fills bodies that are never sent.

@@ -198,6 +198,8 @@ fn bad_requests_get_a_problem() {
     for (head, status, code) in [
         (format!("GET {health} HTTP/1.1\r\n\r\n"), 400, "bad-host"),
         (format!("GET {health} HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"), 400, "bad-host"),
+        (format!("GET {health} HTTP/1.1\r\nhost: a b\r\n\r\n"), 400, "bad-host"),
+        (format!("GET {health} HTTP/1.1\r\nhost: user@a\r\n\r\n"), 400, "bad-host"),
         (
             "PUT /.enclave/v1/apps/a HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n".into(),
             413,
