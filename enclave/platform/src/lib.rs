@@ -155,11 +155,20 @@ pub trait Platform: Send + Sync + 'static {
     /// EREPORT: a REPORT (432 bytes) for `target` (a TARGETINFO of 512 bytes) over `data`.
     fn report(&self, target: &[u8; 512], data: &[u8; 64]) -> [u8; 432];
 
-    /// Fills `out` from the CPU's generator.
+    /// Fills `out` from the CPU's generator: nonces, salts, numbers for guests, keys of one connection.
     ///
     /// # Errors
     /// [`RandomError`] after the retry rule of the SDM.
     fn random(&self, out: &mut [u8]) -> Result<(), RandomError>;
+
+    /// Fills `out` with fresh entropy: keys that live long. Some microseconds for each eight bytes, more when
+    /// all cores ask.
+    ///
+    /// # Errors
+    /// As [`Platform::random`].
+    fn entropy(&self, out: &mut [u8]) -> Result<(), RandomError> {
+        self.random(out)
+    }
 
     /// The host's clocks, without leaving the enclave.
     fn host_time(&self) -> HostTime;

@@ -6,22 +6,25 @@ use crate::RandomError;
 /// that mean that the generator is broken.
 const TRIES: u32 = 10;
 
-/// Fills `out` word by word. `seed` is RDSEED, fresh entropy, which may run dry under load; then `rand`,
-/// RDRAND, answers for it, which may not.
+/// Fills `out` word by word from `first`, and from `second` where that runs dry.
+///
+/// For keys that live long `first` is RDSEED, fresh entropy: slow, shared by all cores, soon exhausted under load. For
+/// all else it is RDRAND, a generator that the CPU seeds anew all the time (NIST SP 800-90A, 128 bits of strength), a
+/// hundred times as fast. Each answers for the other.
 ///
 /// # Errors
-/// [`RandomError`] when RDRAND fails ten times, and when the generator gives the same words again and again.
+/// [`RandomError`] when both fail ten times, and when the generator gives the same words again and again.
 pub(crate) fn fill(
     out: &mut [u8],
-    mut seed: impl FnMut() -> Option<u64>,
-    mut rand: impl FnMut() -> Option<u64>,
+    mut first: impl FnMut() -> Option<u64>,
+    mut second: impl FnMut() -> Option<u64>,
 ) -> Result<(), RandomError> {
     let mut last = None;
     for chunk in out.chunks_mut(size_of::<u64>()) {
         // Generators that broke were seen to answer one constant with success. A true one repeats a word
         // once in 2^64 times, so a repeated word is drawn again.
         let word = (0..TRIES)
-            .find_map(|_| tries(&mut seed).or_else(|| tries(&mut rand)).filter(|word| last != Some(*word)))
+            .find_map(|_| tries(&mut first).or_else(|| tries(&mut second)).filter(|word| last != Some(*word)))
             .ok_or(RandomError)?;
         last = Some(word);
         chunk.iter_mut().zip(word.to_le_bytes()).for_each(|(to, from)| *to = from);
@@ -68,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn nine_failures_are_retried_and_ten_go_to_rdrand() {
+    fn nine_failures_are_retried_and_ten_go_to_the_other() {
         let mut out = [0; 8];
         assert_eq!(fill(&mut out, counter(9), || None), Ok(()));
         assert_eq!(out[0], 1);

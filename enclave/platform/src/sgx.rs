@@ -193,7 +193,7 @@ impl Platform for SgxPlatform {
 
     fn new_seal_key_request(&self) -> Result<SealKeyRequest, RandomError> {
         let mut key_id = [0; 32];
-        self.random(&mut key_id)?;
+        self.entropy(&mut key_id)?;
         Ok(SealKeyRequest { key_id, cpu_svn: self.own.cpu_svn, isv_svn: self.own.identity.isv_svn })
     }
 
@@ -206,6 +206,10 @@ impl Platform for SgxPlatform {
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), RandomError> {
+        random::fill(out, enclu::rdrand, enclu::rdseed)
+    }
+
+    fn entropy(&self, out: &mut [u8]) -> Result<(), RandomError> {
         random::fill(out, enclu::rdseed, enclu::rdrand)
     }
 

@@ -28,7 +28,7 @@ impl Key {
     pub(crate) fn generate(platform: &dyn Platform) -> Result<Key, RandomError> {
         for _ in 0..TRIES {
             let mut scalar = Zeroizing::new([0; 32]);
-            platform.random(&mut scalar[..])?;
+            platform.entropy(&mut scalar[..])?;
             if let Some(key) = Key::from_scalar(&scalar) {
                 return Ok(key);
             }

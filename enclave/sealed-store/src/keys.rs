@@ -38,7 +38,7 @@ impl NamespaceKey {
     /// [`RandomError`].
     pub fn generate(platform: &dyn Platform) -> Result<Self, RandomError> {
         let mut key = Zeroizing::new([0; 32]);
-        platform.random(&mut *key)?;
+        platform.entropy(&mut *key)?;
         Ok(Self(key))
     }
 

@@ -16,8 +16,7 @@ use crate::store::{Shared, check, check_name};
 use crate::table::{Slot, Usage};
 use crate::{MAX_KEY, MAX_VALUE};
 
-/// Records of one batch that are sealed before others run: each needs 32 bytes from the CPU's generator, which in an
-/// enclave gives as little as 200 KiB a second.
+/// Records of one batch that are sealed before others run.
 pub const SEALED_AT_ONCE: usize = 32;
 
 /// The records of one application, or of the enclave itself. Cheap to clone.

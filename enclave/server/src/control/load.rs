@@ -142,7 +142,11 @@ impl Control {
     fn new_key(&self, brought: Option<DataKeyBytes>) -> Result<Key, Refusal> {
         match brought {
             Some(bytes) => Ok(Key { bytes, brought: true }),
-            None => Ok(Key { bytes: Zeroizing::new(self.random()?), brought: false }),
+            None => {
+                let mut bytes = Zeroizing::new([0; 32]);
+                self.platform.entropy(&mut bytes[..]).map_err(no_randomness)?;
+                Ok(Key { bytes, brought: false })
+            }
         }
     }
 
@@ -166,10 +170,13 @@ impl Control {
 
     fn random(&self) -> Result<[u8; 32], Refusal> {
         let mut bytes = [0; 32];
-        let refusal = |error: RandomError| Refusal::new("no-randomness", error.to_string());
-        self.platform.random(&mut bytes).map_err(refusal)?;
+        self.platform.random(&mut bytes).map_err(no_randomness)?;
         Ok(bytes)
     }
+}
+
+fn no_randomness(error: RandomError) -> Refusal {
+    Refusal::new("no-randomness", error.to_string())
 }
 
 /// A key, and whether its owner brought it.
