@@ -1,7 +1,6 @@
 //! A loaded app and the calls into it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use boundary_wire::client::{LogPolicy, Params, Storage};
@@ -23,6 +22,7 @@ use crate::exports::{Export, Exports};
 use crate::invoke::{Ended, Invocation, Limited, classify, invoke};
 use crate::limits::{Limiter, Limits};
 use crate::place::Place;
+use crate::queue::Queue;
 use crate::results::ResultRoom;
 use crate::spec::AppSpec;
 use crate::value;
@@ -52,7 +52,7 @@ pub struct App {
     pub(crate) config: Arc<[(String, String)]>,
     pub(crate) args: Arc<[String]>,
     pub(crate) connections: Arc<Connections>,
-    pub(crate) running: Arc<AtomicU32>,
+    pub(crate) queue: Queue,
     pub(crate) account: Account,
     pub(crate) memory: GuestMemory,
     pub(crate) results: ResultRoom,
@@ -113,10 +113,10 @@ impl App {
 
     /// Calls running at this moment.
     pub fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
+        self.queue.running()
     }
 
-    /// Calls an export in a fresh instance; results are `{"type":T,"value":V}`, none or one. What the call
+    /// Calls an export in a fresh instance, when it is its turn among the app's calls; results are `{"type":T,"value":V}`, none or one. What the call
     /// wrote is durable when this returns `Ok`.
     ///
     /// # Errors
@@ -128,12 +128,18 @@ impl App {
         params: &Params,
     ) -> Result<Vec<Value>, CallError> {
         let export = self.exports.find(function)?;
-        let arguments = value::arguments(params, &export.params)
-            .map_err(|source| CallError::BadParams { function: export.name.clone(), source })?;
-        let slot = self.slot()?;
-        let place = Place::new(&host.handle, &self.account, slot.clone());
         let limits = &self.spec.limits;
         let until = host.handle.monotonic().after(Duration::from_millis(limits.timeout_ms));
+        let waiting = self.queue.join()?;
+        let slot = future::or(async { Ok(waiting.slot().await) }, async {
+            host.handle.deadline(until).await;
+            Err(CallError::Overloaded(waited_in_vain(limits.timeout_ms)))
+        })
+        .await?;
+        // After the wait: they take more memory than what the caller sent.
+        let arguments = value::arguments(params, &export.params)
+            .map_err(|source| CallError::BadParams { function: export.name.clone(), source })?;
+        let place = Place::new(&host.handle, &self.account, slot.clone());
         let late = CallError::Deadline { limit_ms: limits.timeout_ms };
         let invocation = Invocation {
             pre: &self.pre,
@@ -220,31 +226,11 @@ impl App {
             LogPolicy::None => Arc::new(Nowhere),
         }
     }
-
-    /// A place among the calls that may run at a time.
-    pub(crate) fn slot(&self) -> Result<Slot, CallError> {
-        let most = self.spec.limits.concurrency;
-        self.running
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
-                (running < most).then_some(running + 1)
-            })
-            .map(|_| Slot(Arc::new(Running(Arc::clone(&self.running)))))
-            .map_err(|_| {
-                CallError::Overloaded(format!("{most} calls of this app are running: try again later"))
-            })
-    }
 }
 
-/// One of the calls that may run at a time, until its last clone is dropped.
-#[derive(Clone)]
-pub(crate) struct Slot(#[expect(dead_code, reason = "held to be dropped")] Arc<Running>);
-
-struct Running(Arc<AtomicU32>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// What a call is told that had no place in its time.
+pub(crate) fn waited_in_vain(ms: u64) -> String {
+    format!("the calls of this app that run have left no place for {ms} ms: try again later")
 }
 
 /// A failure of the store that ended the guest's call.

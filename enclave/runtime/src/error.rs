@@ -1,5 +1,6 @@
 //! How loading and calling fail, whose fault it is, and how to mend it.
 
+use crate::queue::Full;
 use crate::value::BadParams;
 
 /// The runtime did not start.
@@ -119,7 +120,7 @@ pub enum CallError {
     /// The result, or what the guest handed to a host function, is larger than the enclave takes.
     #[error("the guest handed out more data at once than the enclave takes: return less, or store it")]
     TooMuchData,
-    /// As many calls as there may be are running.
+    /// As many calls as there may be are running and waiting, or there is no memory for one more.
     #[error("{0}")]
     Overloaded(String),
     /// The host lied about what the app had stored.
@@ -133,6 +134,12 @@ pub enum CallError {
         /// Why.
         message: String,
     },
+}
+
+impl From<Full> for CallError {
+    fn from(full: Full) -> CallError {
+        CallError::Overloaded(full.to_string())
+    }
 }
 
 impl CallError {

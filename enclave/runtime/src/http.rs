@@ -14,11 +14,12 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, Resource, ResourceAny, Val};
 use wasmtime::{Engine, Store};
 
-use crate::app::{App, CallHost, CallState, Slot, storage, stored};
+use crate::app::{App, CallHost, CallState, storage, stored, waited_in_vain};
 use crate::error::CallError;
 use crate::invoke::{Arguments, Ended, Invocation, classify, invoke};
 use crate::limits::Limits;
 use crate::place::Place;
+use crate::queue::Waiting;
 
 /// The interface by which an app takes requests, whatever its patch version.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
@@ -33,7 +34,7 @@ pub type Request = http::Request<Arriving>;
 pub enum HttpFailure {
     /// It has no `wasi:http/incoming-handler`.
     NoHandler,
-    /// As many calls and requests as there may be are running, or there is no memory for one more.
+    /// As many calls and requests as there may be are running and waiting, or there is no memory for one more.
     Overloaded(String),
     /// It took too long, or nothing moved for too long.
     Late(String),
@@ -149,20 +150,20 @@ impl App {
         self.handler.is_some()
     }
 
-    /// Takes in an HTTP request, to be handled in a fresh instance.
+    /// Takes in an HTTP request, to be handled in a fresh instance when it is its turn among the app's calls.
     ///
     /// # Errors
     /// [`HttpFailure::NoHandler`], [`HttpFailure::Overloaded`].
     pub fn serve(self: &Arc<Self>, host: &CallHost, request: Request) -> Result<Serving, HttpFailure> {
         let Some(handler) = self.handler else { return Err(HttpFailure::NoHandler) };
-        let slot = self.slot().map_err(|error| HttpFailure::Overloaded(error.to_string()))?;
+        let waiting = self.queue.join().map_err(|full| HttpFailure::Overloaded(full.to_string()))?;
         let http = self.spec.limits.http;
         let progress = Progress::new(host.handle.clone());
         let most = [http.request_bytes, http.response_bytes];
         let (exchange, client, done) = Exchange::new(request.method().clone(), progress.clone(), most);
         let (fail, failure) = oneshot::channel();
-        let running = Running { app: self.clone(), host: host.clone(), handler, progress, slot };
-        let run = Box::pin(running.run(exchange, request, done, fail));
+        let running = Running { app: self.clone(), host: host.clone(), handler, progress };
+        let run = Box::pin(running.run(waiting, exchange, request, done, fail));
         Ok(Serving { answer: Answering { client, failure }, run })
     }
 }
@@ -172,7 +173,6 @@ struct Running {
     host: CallHost,
     handler: ComponentExportIndex,
     progress: Progress,
-    slot: Slot,
 }
 
 /// Why a guest was ended.
@@ -186,6 +186,7 @@ enum Stop {
 impl Running {
     async fn run(
         self,
+        waiting: Waiting,
         exchange: Exchange,
         request: Request,
         mut done: Done,
@@ -199,6 +200,26 @@ impl Running {
         // The client's end, once it is known.
         let (mut left, mut stopped) = (None, None);
 
+        let late = async {
+            host.handle.deadline(until).await;
+            Err(Some(HttpFailure::Overloaded(waited_in_vain(http.timeout_ms))))
+        };
+        let gone = async {
+            (&mut done).await;
+            Err(None)
+        };
+        let slot = future::or(async { Ok(waiting.slot().await) }, future::or(gone, late)).await;
+        let slot = match slot {
+            Ok(slot) => slot,
+            Err(failure) => {
+                // Whoever is gone is told nothing.
+                drop(failure.map(|failure| fail.send(failure)));
+                return Delivered::Over;
+            }
+        };
+        // The time without a byte begins with the guest.
+        self.progress.mark();
+
         let invocation = Invocation {
             pre: &app.pre,
             export: &self.handler,
@@ -206,7 +227,7 @@ impl Running {
             results: &[],
             limits: &limits,
             memory: &app.memory,
-            place: Place::new(&host.handle, &app.account, self.slot.clone()),
+            place: Place::new(&host.handle, &app.account, slot.clone()),
         };
         let stop = async {
             let stop = self.stop(&mut done, &mut left, until, idle).await;

@@ -20,6 +20,7 @@ mod imports;
 mod invoke;
 mod limits;
 mod place;
+mod queue;
 mod results;
 mod runtime;
 mod spec;

@@ -21,8 +21,11 @@ pub struct Limits {
     pub instances: u32,
     /// Wall-clock time, time in host functions included.
     pub timeout_ms: u64,
-    /// Calls and HTTP requests at a time; one more is refused.
+    /// Calls and HTTP requests at a time.
     pub concurrency: u32,
+    /// Calls and HTTP requests that wait for one of those to end; one more is refused.
+    #[serde(default = "default_queue")]
+    pub queue: u32,
     /// Bytes that all calls together may keep in the store.
     #[serde(default = "default_store_bytes")]
     pub store_bytes: u64,
@@ -32,6 +35,11 @@ pub struct Limits {
     /// What one HTTP request may use where that is not the same as for a call.
     #[serde(default)]
     pub http: HttpLimits,
+}
+
+/// As many as may run.
+fn default_queue() -> u32 {
+    64
 }
 
 /// Of an app that asks for nothing else.
@@ -92,6 +100,7 @@ impl Default for Limits {
             instances: 1000,
             timeout_ms: 10_000,
             concurrency: 64,
+            queue: default_queue(),
             store_bytes: default_store_bytes(),
             store_keys: default_store_keys(),
             http: HttpLimits::default(),
@@ -110,6 +119,7 @@ impl Limits {
             "instances": self.instances,
             "timeout_ms": self.timeout_ms,
             "concurrency": self.concurrency,
+            "queue": self.queue,
             "store_bytes": self.store_bytes,
             "store_keys": self.store_keys,
             "http": self.http.to_json(),

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use enclave_wasm_platform::CallWatch;
 use enclave_worker::{Account, Handle, Turn, WHOLE_TURN};
 
-use crate::app::Slot;
+use crate::queue::Slot;
 
 /// The place of one call, until what it used is clean again.
 #[derive(Default)]

@@ -1,7 +1,6 @@
 //! The engine with everything guests can import, and the way from an artifact to an app.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use enclave_access::ApprovedArtifact;
 use enclave_platform::Platform;
@@ -18,6 +17,7 @@ use crate::exports::Exports;
 use crate::http;
 use crate::imports;
 use crate::limits::Limits;
+use crate::queue::Queue;
 use crate::results::ResultRoom;
 use crate::spec::AppSpec;
 
@@ -70,7 +70,7 @@ impl Runtime {
             config: spec.env.iter().cloned().collect(),
             args: Arc::from([spec.name.clone()]),
             connections: Arc::new(Connections::default()),
-            running: Arc::new(AtomicU32::new(0)),
+            queue: Queue::new(spec.limits.concurrency, spec.limits.queue),
             account: Account::new(),
             memory: self.machine.memory(),
             results: self.results.clone(),

@@ -8,7 +8,7 @@ use scenarios::host::{HostOptions, HostProcess};
 use scenarios::platform::Platform;
 use serde_json::{Value, json};
 
-/// Calls of one app at a time, by default.
+/// Calls of one app at a time, by default, and as many that wait.
 pub(crate) const CALLS_OF_AN_APP: u32 = 64;
 
 pub(crate) struct Server {
@@ -86,13 +86,6 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.host.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
-    }
-}
-
-pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
-    match result {
-        Err(ClientError::Refused(error)) => error.code,
-        other => panic!("{other:?}"),
     }
 }
 

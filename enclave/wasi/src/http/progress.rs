@@ -24,7 +24,7 @@ impl Progress {
     }
 
     /// It moves.
-    pub(super) fn mark(&self) {
+    pub fn mark(&self) {
         self.0.last.fetch_max(self.0.host.monotonic().as_nanos(), Ordering::Relaxed);
     }
 
