@@ -57,6 +57,10 @@ impl insecure::Host for WasiCtx {
 
 impl insecure_seed::Host for WasiCtx {
     fn insecure_seed(&mut self) -> Result<(u64, u64)> {
-        Ok((self.random_u64()?, self.random_u64()?))
+        // One for the whole call, so that whoever asks twice for it gets the same hash of the same key.
+        if self.seed.is_none() {
+            self.seed = Some((self.random_u64()?, self.random_u64()?));
+        }
+        Ok(self.seed.unwrap_or_default())
     }
 }

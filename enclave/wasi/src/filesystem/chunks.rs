@@ -166,6 +166,14 @@ pub(crate) fn discard(tx: &mut Transaction<'_>, id: FileId) -> Result<(), Stop> 
     Ok(())
 }
 
+/// How many names a file or directory has: none only while somebody still has it open.
+pub(crate) fn links(tx: &mut Transaction<'_>, id: FileId) -> Result<u64, Stop> {
+    Ok(match tx.get(Key::Orphans)? {
+        Some(Record::Orphans(ids)) if ids.contains(&id) => 0,
+        _ => 1,
+    })
+}
+
 /// Files without a name whose records are not all erased yet.
 pub(crate) fn orphans(tx: &mut Transaction<'_>) -> Result<Vec<FileId>, Stop> {
     match tx.get(Key::Orphans)? {

@@ -70,26 +70,31 @@ impl Descriptor {
     fn file(&self) -> FsResult<&Arc<OpenFile>> {
         match &self.opened {
             Opened::File(file) => Ok(file),
-            Opened::Directory(..) => Err(ErrorCode::IsDirectory.into()),
+            Opened::Directory(..) => Err(ErrorCode::BadDescriptor.into()),
         }
+    }
+
+    /// Whether what `flags` name can be done with it; if not, a file answers as POSIX's `EBADF`.
+    fn allows(&self, flags: DescriptorFlags) -> Result<(), ErrorCode> {
+        if self.flags.contains(flags) { Ok(()) } else { Err(ErrorCode::BadDescriptor) }
     }
 
     fn readable(&self) -> FsResult<&Arc<OpenFile>> {
         let file = self.file()?;
-        if self.flags.contains(DescriptorFlags::READ) {
-            Ok(file)
-        } else {
-            Err(ErrorCode::NotPermitted.into())
-        }
+        self.allows(DescriptorFlags::READ)?;
+        Ok(file)
     }
 
     fn writable(&self) -> FsResult<&Arc<OpenFile>> {
         let file = self.file()?;
-        if self.flags.contains(DescriptorFlags::WRITE) {
-            Ok(file)
-        } else {
-            Err(ErrorCode::NotPermitted.into())
-        }
+        self.allows(DescriptorFlags::WRITE)?;
+        Ok(file)
+    }
+
+    /// A stream over it. One that the file was not opened for fails when it is used.
+    fn writer(&self, at: At) -> FsResult<DynOutputStream> {
+        let file = self.file()?.clone();
+        Ok(Box::new(FileWriter::new(file, at, self.allows(DescriptorFlags::WRITE))))
     }
 }
 
@@ -112,10 +117,10 @@ fn datetime(ns: u64) -> Option<Datetime> {
     Some(Datetime { seconds: time.as_secs(), nanoseconds: time.subsec_nanos() })
 }
 
-fn stat(inode: &Inode) -> DescriptorStat {
+fn stat(inode: &Inode, link_count: u64) -> DescriptorStat {
     DescriptorStat {
         type_: kind_type(inode.kind()),
-        link_count: 1,
+        link_count,
         size: match inode.body {
             Body::File { size } => size,
             Body::Directory { .. } => 0,
@@ -126,15 +131,19 @@ fn stat(inode: &Inode) -> DescriptorStat {
     }
 }
 
-/// Tells apart files and versions of a file; within one run of the enclave equal means equal.
-fn metadata_hash(id: FileId, inode: &Inode) -> MetadataHashValue {
+/// Tells files apart, whatever becomes of them: C libraries take it for the number of the inode.
+fn metadata_hash(id: FileId) -> MetadataHashValue {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
-        let stat = stat(inode);
-        (salt, id, inode.modified, inode.changed, stat.size).hash(&mut hasher);
+        (salt, id).hash(&mut hasher);
         hasher.finish()
     };
     MetadataHashValue { lower: half(0), upper: half(1) }
+}
+
+/// Offsets and sizes that POSIX could not name.
+pub(super) fn nameable(offset: u64) -> Result<u64, ErrorCode> {
+    i64::try_from(offset).map(|_| offset).map_err(|_| ErrorCode::Invalid)
 }
 
 /// What to do with a time: leave it, take now, or set it.
@@ -150,7 +159,7 @@ fn new_time(time: NewTimestamp) -> FsResult<NewTime> {
         NewTimestamp::Now => Ok(NewTime::Now),
         NewTimestamp::Timestamp(Datetime { seconds, nanoseconds }) => {
             let ns = seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(u64::from(nanoseconds)));
-            ns.filter(|_| nanoseconds < 1_000_000_000).map(NewTime::At).ok_or(ErrorCode::Invalid.into())
+            ns.map(NewTime::At).ok_or(ErrorCode::Overflow.into())
         }
     }
 }
@@ -176,6 +185,7 @@ impl CallFiles {
 
     /// Pays for the walk along a path.
     async fn walk(&self, path: &str) {
+        self.turn().take_in(path.len()).await;
         let units = path.len().min(tree::MAX_PATH) / PATH_PER_UNIT;
         self.turn().spend(u32::try_from(units).unwrap_or(u32::MAX)).await;
     }
@@ -228,8 +238,10 @@ impl types::HostDescriptor for WasiCtx {
         this: Resource<Descriptor>,
         offset: u64,
     ) -> FsResult<Resource<DynInputStream>> {
-        let file = self.descriptor(&this)?.readable()?.clone();
-        let stream: DynInputStream = Box::new(FileReader::new(file, offset));
+        let descriptor = self.descriptor(&this)?;
+        let Opened::File(file) = &descriptor.opened else { return Err(ErrorCode::IsDirectory.into()) };
+        let allowed = descriptor.allows(DescriptorFlags::READ);
+        let stream: DynInputStream = Box::new(FileReader::new(file.clone(), offset, allowed));
         Ok(self.table.push(stream)?)
     }
 
@@ -238,19 +250,24 @@ impl types::HostDescriptor for WasiCtx {
         this: Resource<Descriptor>,
         offset: u64,
     ) -> FsResult<Resource<DynOutputStream>> {
-        let file = self.descriptor(&this)?.writable()?.clone();
-        let stream: DynOutputStream = Box::new(FileWriter::new(file, At::Offset(offset)));
+        let stream = self.descriptor(&this)?.writer(At::Offset(offset))?;
         Ok(self.table.push(stream)?)
     }
 
     fn append_via_stream(&mut self, this: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
-        let file = self.descriptor(&this)?.writable()?.clone();
-        let stream: DynOutputStream = Box::new(FileWriter::new(file, At::End));
+        let stream = self.descriptor(&this)?.writer(At::End)?;
         Ok(self.table.push(stream)?)
     }
 
-    async fn advise(&mut self, this: Resource<Descriptor>, _: u64, _: u64, _: types::Advice) -> FsResult<()> {
+    async fn advise(
+        &mut self,
+        this: Resource<Descriptor>,
+        _: u64,
+        length: u64,
+        _: types::Advice,
+    ) -> FsResult<()> {
         self.descriptor(&this)?.file()?;
+        nameable(length)?;
         Ok(())
     }
 
@@ -276,7 +293,10 @@ impl types::HostDescriptor for WasiCtx {
     }
 
     async fn set_size(&mut self, this: Resource<Descriptor>, size: u64) -> FsResult<()> {
-        let id = self.descriptor(&this)?.writable()?.id;
+        let descriptor = self.descriptor(&this)?;
+        let id = descriptor.file()?.id;
+        descriptor.allows(DescriptorFlags::WRITE).map_err(|_| ErrorCode::Invalid)?;
+        let size = nameable(size)?;
         self.files.run(|tx| chunks::resize(tx, id, size)).await
     }
 
@@ -297,11 +317,17 @@ impl types::HostDescriptor for WasiCtx {
         offset: u64,
     ) -> FsResult<(Vec<u8>, bool)> {
         let id = self.descriptor(&this)?.readable()?.id;
-        self.files.run(|tx| chunks::read(tx, id, offset, length)).await
+        nameable(offset.saturating_add(length.min(MAX_TRANSFER as u64)))?;
+        let (bytes, _) = self.files.run(|tx| chunks::read(tx, id, offset, length)).await?;
+        // The end is what gives nothing, as with POSIX.
+        let end = bytes.is_empty();
+        Ok((bytes, end))
     }
 
     async fn write(&mut self, this: Resource<Descriptor>, mut buffer: Vec<u8>, offset: u64) -> FsResult<u64> {
+        self.turn.take_in(buffer.len()).await;
         let id = self.descriptor(&this)?.writable()?.id;
+        nameable(offset.saturating_add(buffer.len() as u64))?;
         // It is kept while the store is waited for, outside the guest's own limit.
         buffer.truncate(MAX_WRITE);
         buffer.shrink_to_fit();
@@ -335,7 +361,7 @@ impl types::HostDescriptor for WasiCtx {
 
     async fn stat(&mut self, this: Resource<Descriptor>) -> FsResult<DescriptorStat> {
         let id = self.descriptor(&this)?.id();
-        self.files.run(|tx| Ok(stat(&tx.inode(id)?))).await
+        self.files.run(|tx| Ok(stat(&tx.inode(id)?, chunks::links(tx, id)?))).await
     }
 
     async fn stat_at(
@@ -346,7 +372,7 @@ impl types::HostDescriptor for WasiCtx {
     ) -> FsResult<DescriptorStat> {
         let base = self.directory(&this)?;
         let (_, inode) = self.files.inode_at(base, &path).await?;
-        Ok(stat(&inode))
+        Ok(stat(&inode, 1))
     }
 
     async fn set_times_at(
@@ -365,13 +391,17 @@ impl types::HostDescriptor for WasiCtx {
     async fn link_at(
         &mut self,
         this: Resource<Descriptor>,
-        _: types::PathFlags,
+        flags: types::PathFlags,
         old: String,
         new_base: Resource<Descriptor>,
-        _: String,
+        new: String,
     ) -> FsResult<()> {
+        self.turn.take_in(new.len()).await;
         let base = self.directory(&this)?;
         self.directory(&new_base)?;
+        if flags.contains(types::PathFlags::SYMLINK_FOLLOW) {
+            return Err(ErrorCode::Invalid.into());
+        }
         self.files.inode_at(base, &old).await?;
         Err(ErrorCode::Unsupported.into())
     }
@@ -385,9 +415,16 @@ impl types::HostDescriptor for WasiCtx {
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         let base = self.directory(&this)?;
+        // Each write would wait for the store, which `sync` is for.
+        let synchronous = DescriptorFlags::FILE_INTEGRITY_SYNC
+            | DescriptorFlags::DATA_INTEGRITY_SYNC
+            | DescriptorFlags::REQUESTED_WRITE_SYNC;
+        if flags.intersects(synchronous) {
+            return Err(ErrorCode::Unsupported.into());
+        }
         let slot = self.files.open_slot()?;
         let new = self.files.new_id()?;
-        let how = tree::Open {
+        let mut how = tree::Open {
             create: open.contains(OpenFlags::CREATE),
             exclusive: open.contains(OpenFlags::EXCLUSIVE),
             truncate: open.contains(OpenFlags::TRUNCATE),
@@ -395,14 +432,16 @@ impl types::HostDescriptor for WasiCtx {
             write: flags.contains(DescriptorFlags::WRITE),
         };
         let mut flags = flags & (DescriptorFlags::READ | DescriptorFlags::WRITE);
-        if flags == DescriptorFlags::default() {
-            flags = DescriptorFlags::READ;
+        if !how.write {
+            flags |= DescriptorFlags::READ;
+        }
+        // Whoever makes or empties a file writes it.
+        how.write |= how.create || how.truncate;
+        if how.write {
+            flags |= DescriptorFlags::WRITE;
         }
         self.files.walk(&path).await;
         let opened = slot.open(|tx| tree::open(tx, base, &path, how, new)).await?;
-        if matches!(opened, Opened::Directory(..)) {
-            flags |= DescriptorFlags::MUTATE_DIRECTORY;
-        }
         Ok(self.table.push(Descriptor { flags, opened })?)
     }
 
@@ -431,7 +470,8 @@ impl types::HostDescriptor for WasiCtx {
         self.files.run(|tx| tree::rename(tx, base, &old, new_base, &new)).await
     }
 
-    async fn symlink_at(&mut self, this: Resource<Descriptor>, _: String, _: String) -> FsResult<()> {
+    async fn symlink_at(&mut self, this: Resource<Descriptor>, old: String, new: String) -> FsResult<()> {
+        self.turn.take_in(old.len().saturating_add(new.len())).await;
         self.directory(&this)?;
         Err(ErrorCode::Unsupported.into())
     }
@@ -452,7 +492,7 @@ impl types::HostDescriptor for WasiCtx {
 
     async fn metadata_hash(&mut self, this: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
         let id = self.descriptor(&this)?.id();
-        self.files.run(|tx| Ok(metadata_hash(id, &tx.inode(id)?))).await
+        self.files.run(|tx| tx.inode(id).map(|_| metadata_hash(id))).await
     }
 
     async fn metadata_hash_at(
@@ -462,8 +502,8 @@ impl types::HostDescriptor for WasiCtx {
         path: String,
     ) -> FsResult<MetadataHashValue> {
         let base = self.directory(&this)?;
-        let (id, inode) = self.files.inode_at(base, &path).await?;
-        Ok(metadata_hash(id, &inode))
+        let (id, _) = self.files.inode_at(base, &path).await?;
+        Ok(metadata_hash(id))
     }
 
     fn drop(&mut self, this: Resource<Descriptor>) -> wasmtime::Result<()> {

@@ -8,6 +8,7 @@ use wasmtime_wasi_io::poll::Pollable;
 use wasmtime_wasi_io::streams::{InputStream, OutputStream, StreamError, StreamResult};
 
 use super::chunks::{self, At, MAX_TRANSFER};
+use super::descriptor::nameable;
 use super::storage::BoxFuture;
 use super::{ErrorCode, FsError, Held, OpenFile};
 
@@ -46,8 +47,13 @@ enum Reading {
 }
 
 impl FileReader {
-    pub(super) fn new(file: Arc<OpenFile>, position: u64) -> Self {
-        FileReader { file, position, state: Reading::Idle }
+    /// From `position` on; if it is not `allowed`, it fails when it is used.
+    pub(super) fn new(file: Arc<OpenFile>, position: u64, allowed: Result<(), ErrorCode>) -> Self {
+        let state = match allowed.and_then(|()| nameable(position)) {
+            Ok(_) => Reading::Idle,
+            Err(code) => Reading::Failed(code.into()),
+        };
+        FileReader { file, position, state }
     }
 
     fn hold(&self, bytes: Bytes) -> Reading {
@@ -55,10 +61,11 @@ impl FileReader {
         Reading::Read(bytes, held)
     }
 
-    fn start(&self) -> BoxFuture<'static, Result<Bytes, FsError>> {
+    fn start(&self, size: usize) -> BoxFuture<'static, Result<Bytes, FsError>> {
         let (file, position) = (self.file.clone(), self.position);
+        let wanted = size.min(MAX_TRANSFER) as u64;
         Box::pin(async move {
-            let read = file.files().run(|tx| chunks::read(tx, file.id, position, MAX_TRANSFER as u64));
+            let read = file.files().run(|tx| chunks::read(tx, file.id, position, wanted));
             Ok(read.await?.0.into())
         })
     }
@@ -68,7 +75,7 @@ impl FileReader {
 impl Pollable for FileReader {
     async fn ready(&mut self) {
         if matches!(self.state, Reading::Idle) {
-            self.state = Reading::Waiting(self.start());
+            self.state = Reading::Waiting(self.start(MAX_TRANSFER));
         }
         if let Reading::Waiting(read) = &mut self.state {
             self.state = match read.await {
@@ -87,7 +94,7 @@ impl InputStream for FileReader {
             let (id, position, wanted) = (self.file.id, self.position, size.min(MAX_TRANSFER) as u64);
             match self.file.files().try_run(|tx| chunks::read(tx, id, position, wanted)) {
                 Ok(Some((bytes, _))) => self.state = self.hold(bytes.into()),
-                Ok(None) => self.state = Reading::Waiting(self.start()),
+                Ok(None) => self.state = Reading::Waiting(self.start(MAX_TRANSFER)),
                 Err(error) => self.state = Reading::Failed(error),
             }
         }
@@ -97,7 +104,10 @@ impl InputStream for FileReader {
                 self.state = Reading::Waiting(read);
                 Ok(Bytes::new())
             }
-            Reading::Read(bytes, _) if bytes.is_empty() => Err(StreamError::Closed),
+            Reading::Read(bytes, _) if bytes.is_empty() => {
+                self.state = Reading::Closed;
+                Err(StreamError::Closed)
+            }
             Reading::Read(mut bytes, held) => {
                 let taken = bytes.split_to(size.min(bytes.len()));
                 self.position += taken.len() as u64;
@@ -116,12 +126,27 @@ impl InputStream for FileReader {
             }
         }
     }
+
+    /// Reads no more than is asked for, so that what others write behind it meanwhile is seen.
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if matches!(self.state, Reading::Waiting(_)) {
+            self.ready().await;
+        }
+        if matches!(self.state, Reading::Idle | Reading::Ready) && size > 0 {
+            self.state = match self.start(size).await {
+                Ok(bytes) => self.hold(bytes),
+                Err(error) => Reading::Failed(error),
+            };
+        }
+        self.read(size)
+    }
 }
 
 /// Writes a file from an offset on, or at its end.
 pub(super) struct FileWriter {
     file: Arc<OpenFile>,
     at: At,
+    allowed: Result<(), ErrorCode>,
     state: Writing,
 }
 
@@ -133,8 +158,13 @@ enum Writing {
 }
 
 impl FileWriter {
-    pub(super) fn new(file: Arc<OpenFile>, at: At) -> Self {
-        FileWriter { file, at, state: Writing::Idle }
+    /// From `at` on; if it is not `allowed`, its first write fails.
+    pub(super) fn new(file: Arc<OpenFile>, at: At, allowed: Result<(), ErrorCode>) -> Self {
+        let allowed = allowed.and_then(|()| match at {
+            At::Offset(offset) => nameable(offset).map(drop),
+            At::End => Ok(()),
+        });
+        FileWriter { file, at, allowed, state: Writing::Idle }
     }
 
     fn wrote(&mut self, result: Result<u64, FsError>) {
@@ -177,6 +207,10 @@ impl OutputStream for FileWriter {
         if self.check_write()? < bytes.len() {
             return Err(StreamError::trap("output-stream: more was written than check-write permitted"));
         }
+        if let Err(code) = self.allowed {
+            self.state = Writing::Failed(code.into());
+            return Ok(());
+        }
         let (id, at) = (self.file.id, self.at);
         match self.file.files().try_run(|tx| chunks::write(tx, id, at, &bytes)) {
             Ok(Some(end)) => self.wrote(Ok(end)),
@@ -188,7 +222,7 @@ impl OutputStream for FileWriter {
                     file.files().run(|tx| chunks::write(tx, id, at, &bytes)).await
                 }));
             }
-            Err(error) => return Err(self.fail(error)),
+            Err(error) => self.state = Writing::Failed(error),
         }
         Ok(())
     }
@@ -210,12 +244,5 @@ impl OutputStream for FileWriter {
     /// Lets a write that waits for the store come to its end before the stream goes.
     async fn cancel(&mut self) {
         self.ready().await;
-    }
-}
-
-impl FileWriter {
-    fn fail(&mut self, error: FsError) -> StreamError {
-        self.state = Writing::Closed;
-        error.into()
     }
 }

@@ -104,6 +104,10 @@ pub(crate) fn open(
         return Err(ErrorCode::Invalid.into());
     }
     let entry = match resolve(tx, base, path)? {
+        // What ends in a slash is a directory, there or not, and none is made here.
+        Target::Name { wants_directory: true, .. } if how.create => {
+            return Err(ErrorCode::IsDirectory.into());
+        }
         Target::Directory(id) => Some(Entry { id, kind: Kind::Directory }),
         Target::Name { entry: Some(entry), wants_directory, .. } => {
             if wants_directory && entry.kind != Kind::Directory {
@@ -111,12 +115,9 @@ pub(crate) fn open(
             }
             Some(entry)
         }
-        Target::Name { parent, name, entry: None, wants_directory } => {
+        Target::Name { parent, name, entry: None, .. } => {
             if !how.create {
                 return Err(ErrorCode::NoEntry.into());
-            }
-            if wants_directory {
-                return Err(ErrorCode::IsDirectory.into());
             }
             let entry = Entry { id: new, kind: Kind::File };
             insert(tx, parent, &name, entry)?;
@@ -199,17 +200,16 @@ pub(crate) fn rename(
     new_base: FileId,
     new: &str,
 ) -> Result<(), Stop> {
-    let Target::Name { parent: old_parent, name: old_name, entry, wants_directory } =
-        resolve(tx, old_base, old)?
+    // Both ways are walked before anything is said of what stands at their ends.
+    let (from, to) = (resolve(tx, old_base, old)?, resolve(tx, new_base, new)?);
+    let (
+        Target::Name { parent: old_parent, name: old_name, entry, wants_directory },
+        Target::Name { parent, name, entry: replaced, wants_directory: new_wants_directory },
+    ) = (from, to)
     else {
         return Err(ErrorCode::Busy.into());
     };
     let moved = entry.ok_or(Stop::Refused(ErrorCode::NoEntry))?;
-    let Target::Name { parent, name, entry: replaced, wants_directory: new_wants_directory } =
-        resolve(tx, new_base, new)?
-    else {
-        return Err(ErrorCode::Busy.into());
-    };
     if moved.kind == Kind::File && (wants_directory || new_wants_directory) {
         return Err(ErrorCode::NotDirectory.into());
     }
@@ -218,6 +218,11 @@ pub(crate) fn rename(
     }
     if moved.kind == Kind::Directory && is_within(tx, parent, moved.id)? {
         return Err(ErrorCode::Invalid.into());
+    }
+    if let Some(Entry { id, kind: Kind::Directory }) = replaced
+        && is_within(tx, old_parent, id)?
+    {
+        return Err(ErrorCode::NotEmpty.into());
     }
     match (moved.kind, replaced) {
         (_, None) => {}

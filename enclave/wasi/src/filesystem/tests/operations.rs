@@ -110,7 +110,7 @@ fn streams_read_and_write_what_operations_do() {
         let data = pattern(300_000, 9);
         {
             let file = Arc::new(call.open_file("f", how).await.unwrap());
-            let mut writer = FileWriter::new(file, At::Offset(0));
+            let mut writer = FileWriter::new(file, At::Offset(0), Ok(()));
             for part in data.chunks(50_000) {
                 writer.blocking_write_and_flush(Bytes::copy_from_slice(part)).await.unwrap();
             }
@@ -125,7 +125,7 @@ fn streams_read_and_write_what_operations_do() {
         // From a cold cache, so that every read and write has to wait.
         let call = fake.restart();
         let file = Arc::new(call.open_file("f", how).await.unwrap());
-        let mut reader = FileReader::new(file.clone(), 7);
+        let mut reader = FileReader::new(file.clone(), 7, Ok(()));
         let mut read = Vec::new();
         loop {
             match reader.blocking_read(70_000).await {
@@ -139,7 +139,7 @@ fn streams_read_and_write_what_operations_do() {
 
         let call = fake.restart();
         let file = Arc::new(call.open_file("f", how).await.unwrap());
-        let mut writer = FileWriter::new(file.clone(), At::End);
+        let mut writer = FileWriter::new(file.clone(), At::End, Ok(()));
         writer.write(Bytes::from_static(b"end")).unwrap();
         assert_eq!(writer.check_write().unwrap(), 0, "the last chunk is not in memory");
         writer.cancel().await;
@@ -155,7 +155,7 @@ fn polling_a_reader_over_and_over_gets_there() {
         fake.restart().write_file("f", b"data").await.unwrap();
         let call = fake.restart();
         let file = Arc::new(call.open_file("f", tree::Open::default()).await.unwrap());
-        let mut reader = FileReader::new(file, 0);
+        let mut reader = FileReader::new(file, 0, Ok(()));
         let mut polls = 0;
         while poll_once(reader.ready()).await.is_none() {
             polls += 1;

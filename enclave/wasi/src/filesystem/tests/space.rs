@@ -190,7 +190,7 @@ fn a_thousand_streams_hold_little() {
         call.write_file("f", &pattern(2 * MAX_TRANSFER, 1)).await.unwrap();
         let file = Arc::new(call.open_file("f", tree::Open::default()).await.unwrap());
         let held = || call.call.held.load(Ordering::Relaxed);
-        let mut readers: Vec<_> = (0..1000).map(|_| FileReader::new(file.clone(), 0)).collect();
+        let mut readers: Vec<_> = (0..1000).map(|_| FileReader::new(file.clone(), 0, Ok(()))).collect();
         for reader in &mut readers {
             reader.ready().await;
         }
@@ -205,7 +205,8 @@ fn a_thousand_streams_hold_little() {
 
         fake.set(&fake.lazy, true);
         let block = Bytes::from(pattern(MAX_TRANSFER, 2));
-        let mut writers: Vec<_> = (0..1000).map(|_| FileWriter::new(file.clone(), At::Offset(0))).collect();
+        let mut writers: Vec<_> =
+            (0..1000).map(|_| FileWriter::new(file.clone(), At::Offset(0), Ok(()))).collect();
         for (n, writer) in writers.iter_mut().enumerate() {
             // Beyond the first turn nothing is done at once.
             let permit = writer.check_write().unwrap();
