@@ -16,6 +16,7 @@ Exit codes:
   3  no connection, or not this protocol
   4  the enclave could not be verified
   5  something on this machine: a file, or the compiler
+`run` ends with the code of its program.
 
 Results go to stdout, everything else to stderr.";
 
@@ -105,6 +106,8 @@ pub(crate) enum Command {
     Load(Box<Load>),
     /// Call a function: enclave-os call test-app 'kv-store("greeting", "hi")'
     Call(Call),
+    /// Run a program (wasi:cli/run) with its standard streams here; the exit code is the program's
+    Run(Run),
     /// List the applications that are loaded
     List,
     /// Unload an application and erase its data for good
@@ -288,6 +291,18 @@ pub(crate) struct Call {
     /// Parameters as a JSON array or object, in place of WAVE
     #[arg(long, value_name = "JSON")]
     pub(crate) params: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// The application's name
+    pub(crate) app: String,
+    /// What its standard input is; - is that of this program [default: empty]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
+    /// Its arguments, behind --
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

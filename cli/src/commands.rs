@@ -10,6 +10,7 @@ mod list;
 mod load;
 mod pin;
 mod proof;
+mod run;
 mod schema;
 mod shell;
 mod status;
@@ -56,6 +57,7 @@ fn on(session: &Session, args: &Args) -> Result<(), Failure> {
         Command::Shell(_) => shell::run(session),
         Command::Load(load) => load::run(session, load),
         Command::Call(call) => call::run(session, call),
+        Command::Run(run) => run::run(session, run),
         Command::List => list::run(session),
         Command::Unload(unload) => unload::run(session, unload),
         Command::Schema(schema) => schema::run(session, schema),

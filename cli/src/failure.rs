@@ -10,11 +10,26 @@ use crate::output;
 /// The documented exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Refused = 1,
-    Usage = 2,
-    Connection = 3,
-    Verification = 4,
-    Local = 5,
+    Refused,
+    Usage,
+    Connection,
+    Verification,
+    Local,
+    /// That of a program of an application (`run`).
+    Program(u8),
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Exit::Refused => 1,
+            Exit::Usage => 2,
+            Exit::Connection => 3,
+            Exit::Verification => 4,
+            Exit::Local => 5,
+            Exit::Program(code) => code,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +75,10 @@ impl Failure {
     }
 
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        output::error(&self.message, self.hint.as_deref());
+        // A program that failed has said why, in its own words.
+        if !matches!(self.exit, Exit::Program(_)) {
+            output::error(&self.message, self.hint.as_deref());
+        }
         if json && !self.told {
             output::json(&serde_json::json!({
                 "status": "error",
@@ -68,7 +86,7 @@ impl Failure {
                 "message": self.message,
             }));
         }
-        ExitCode::from(self.exit as u8)
+        ExitCode::from(self.exit.code())
     }
 }
 

@@ -34,6 +34,18 @@ pub(crate) fn raw(text: &str) {
     drop(out.write_all(text.as_bytes()));
 }
 
+/// What a program printed: byte for byte into a file or a pipe, disarmed on a terminal.
+pub(crate) fn streams(stdout: &[u8], stderr: &[u8]) {
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let shown = |bytes: &[u8], terminal: bool| match terminal {
+        true => clean(&String::from_utf8_lossy(bytes).replace("\r\n", "\n")).into_bytes(),
+        false => bytes.to_vec(),
+    };
+    // A reader that went away wants nothing more.
+    drop(out.write_all(&shown(stdout, out.is_terminal())).and_then(|()| out.flush()));
+    drop(err.write_all(&shown(stderr, err.is_terminal())));
+}
+
 /// `done test-app`: what was brought about.
 pub(crate) fn done(what: &str, object: &str) {
     println!("{GREEN}{what}{GREEN:#} {BOLD}{}{BOLD:#}", clean(object));

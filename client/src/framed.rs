@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use boundary_wire::client::{
-    AppInfo, AppSchema, Call, Command, Envelope, LENGTH_PREFIX, Load, MAX_FRAME, Params, Reply, Request,
-    Schema, Secret, Unload, decode_reply, encode_request,
+    AppInfo, AppSchema, Call, Command, CommandInput, Envelope, Exited, LENGTH_PREFIX, Load, MAX_FRAME,
+    Params, Reply, Request, Schema, Secret, Unload, decode_reply, encode_request,
 };
 use serde_json::Value;
 
@@ -161,10 +161,18 @@ impl Framed {
 
     /// `wasm_call`: the results, each `{"type":T,"value":V}`.
     pub fn call(&mut self, app: &str, function: &str, params: Params) -> Result<Vec<Value>, ClientError> {
-        let call = Call { app: app.to_owned(), function: function.to_owned(), params };
+        let call = Call::new(app, function, params);
         match self.command(Command::Call(call))? {
             Reply::Ok { returns } => Ok(returns),
             other => Err(unexpected("ok", &other)),
+        }
+    }
+
+    /// `wasm_call` of a program: runs `wasi:cli/run` and gives its output and exit code.
+    pub fn run(&mut self, app: &str, command: CommandInput) -> Result<Exited, ClientError> {
+        match self.command(Command::Call(Call::run(app, command)))? {
+            Reply::Exited(exited) => Ok(exited),
+            other => Err(unexpected("exited", &other)),
         }
     }
 

@@ -42,8 +42,9 @@ mod verified;
 
 pub use attestation;
 pub use boundary_wire::client::{
-    Access, AppExport, AppInfo, AppSchema, AppState, Attest, Call, Command, DataPolicy, Envelope, ErrorReply,
-    ExportSchema, Load, LogPolicy, NamedType, Params, Reply, Request, Secret, Storage, Variant, WitType,
+    Access, AppExport, AppInfo, AppSchema, AppState, Attest, Call, Command, CommandInput, DataPolicy,
+    Envelope, ErrorReply, Exited, ExportSchema, Load, LogPolicy, NamedType, Params, Reply, Request, Secret,
+    Storage, Variant, WitType,
 };
 pub use error::{ClientError, Fault};
 pub use framed::Framed;

@@ -135,7 +135,7 @@ fn round_trip(subject: &Subject) -> f64 {
 /// Calls with a fresh instance each, from several connections at once.
 fn calls_per_second(host: &HostProcess) -> f64 {
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| host.framed().unwrap()).collect();
-    let call = Call { app: "app".into(), function: "hello".into(), params: Params::default() };
+    let call = Call::new("app", "hello", Params::default());
     let request = Request::Envelope(Envelope { auth: None, command: Command::Call(call) });
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -165,7 +165,7 @@ struct Busy {
 /// workers, take little of them.
 fn busy(host: &HostProcess) -> Busy {
     let mut clients: Vec<_> = (0..BUSY_CLIENTS).map(|_| host.framed().unwrap()).collect();
-    let call = Call { app: "busy".into(), function: "work".into(), params: Params::default() };
+    let call = Call::new("busy", "work", Params::default());
     let request = Request::Envelope(Envelope { auth: None, command: Command::Call(call) });
     let before = processor_time(host);
     let begun = Instant::now();

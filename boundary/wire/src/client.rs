@@ -4,6 +4,7 @@
 //! as they arrive, [`encode_reply`] writes the answers; [`encode_request`] and [`decode_reply`] are the
 //! client's side of the same. Shapes: `docs/formats/framed-json.md`.
 
+mod command;
 mod decoder;
 mod encode;
 mod error;
@@ -14,6 +15,7 @@ mod schema;
 mod secret;
 mod strict;
 
+pub use command::{CommandInput, Exited};
 pub use decoder::{BadFrame, Decoded, Fed, Frame, FrameDecoder};
 pub use encode::{REPLY_TOO_LARGE, decode_reply, encode_reply, encode_request, encode_text};
 pub use error::{DecodeError, Layer, Position, Syntax};

@@ -65,8 +65,7 @@ fn the_words_and_the_spec_examples() {
     assert_eq!(one(&frame("\"Ping\"")), Ok(Frame::Ping));
     assert_eq!(one(&frame(" \"Healthz\"\n")), Ok(Frame::Healthz));
     let call = r#"{"wasm_call": {"app": "test-app", "function": "hello", "params": []}}"#;
-    let command =
-        Command::Call(Call { app: "test-app".into(), function: "hello".into(), params: Params::default() });
+    let command = Command::Call(Call::new("test-app", "hello", Params::default()));
     for (input, is_wrapped) in [(frame(call), false), (wrapped(call), true)] {
         let envelope = Envelope::new(command.clone());
         assert_eq!(one(&input), Ok(Frame::Envelope { envelope, wrapped: is_wrapped }));
@@ -324,7 +323,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         prop::collection::vec(any::<u8>(), 0..300).prop_map(|bytes| load(&bytes)),
         ("\\PC{0,8}", "\\PC{0,8}", prop::collection::vec(any_json(), 0..4)).prop_map(
             |(app, function, params)| {
-                Command::Call(Call { app, function, params: Params::Positional(params) })
+                Command::Call(Call::new(&app, &function, Params::Positional(params)))
             }
         ),
     ]

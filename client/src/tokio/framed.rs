@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use boundary_wire::client::{
-    AppInfo, Call, Command, Envelope, LENGTH_PREFIX, Params, Reply, Request, Secret, decode_reply,
-    encode_request,
+    AppInfo, Call, Command, CommandInput, Envelope, Exited, LENGTH_PREFIX, Params, Reply, Request, Secret,
+    decode_reply, encode_request,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -104,10 +104,21 @@ impl Framed {
         function: &str,
         params: Params,
     ) -> Result<Vec<Value>, ClientError> {
-        let call = Call { app: app.to_owned(), function: function.to_owned(), params };
+        let call = Call::new(app, function, params);
         match self.command(Command::Call(call)).await? {
             Reply::Ok { returns } => Ok(returns),
             other => Err(unexpected("ok", &other)),
+        }
+    }
+
+    /// `wasm_call` of a program: runs `wasi:cli/run` and gives its output and exit code.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn run(&mut self, app: &str, command: CommandInput) -> Result<Exited, ClientError> {
+        match self.command(Command::Call(Call::run(app, command))).await? {
+            Reply::Exited(exited) => Ok(exited),
+            other => Err(unexpected("exited", &other)),
         }
     }
 

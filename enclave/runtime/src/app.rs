@@ -6,6 +6,7 @@ use std::time::Duration;
 use boundary_wire::client::{LogPolicy, Params, Storage};
 use boundary_wire::rpc::LogLevel;
 use enclave_sealed_store::{Backend, MAX_RECORDS, Usage};
+use enclave_wasi::cli::Command;
 use enclave_wasi::filesystem::StorageFailure;
 use enclave_wasi::http::Connections;
 use enclave_wasi::{
@@ -15,7 +16,7 @@ use enclave_wasm_platform::GuestMemory;
 use enclave_worker::{Account, Handle};
 use futures_lite::future;
 use serde_json::Value;
-use wasmtime::component::{ComponentExportIndex, InstancePre};
+use wasmtime::component::{ComponentExportIndex, InstancePre, Val};
 
 use crate::error::CallError;
 use crate::exports::{Export, Exports};
@@ -128,6 +129,26 @@ impl App {
         params: &Params,
     ) -> Result<Vec<Value>, CallError> {
         let export = self.exports.find(function)?;
+        let prepare = || {
+            let arguments = value::arguments(params, &export.params)
+                .map_err(|source| CallError::BadParams { function: export.name.clone(), source })?;
+            Ok((arguments, self.state(host)))
+        };
+        // At once, before anything is waited for: as the engine gives them they take more memory.
+        let take = |values| self.results.take(values, &export.results);
+        let held = self.enter(host, export, prepare, take).await?;
+        Ok(held.results)
+    }
+
+    /// Runs an export in a fresh instance, when it is its turn. What it wrote is durable when this returns its
+    /// results, or [`CallError::Exit`].
+    pub(crate) async fn enter<R>(
+        &self,
+        host: &CallHost,
+        export: &Export,
+        prepare: impl FnOnce() -> Result<(Vec<Val>, CallState), CallError>,
+        take: impl FnOnce(Vec<Val>) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
         let limits = &self.spec.limits;
         let until = host.handle.monotonic().after(Duration::from_millis(limits.timeout_ms));
         let waiting = self.queue.join()?;
@@ -137,8 +158,7 @@ impl App {
         })
         .await?;
         // After the wait: they take more memory than what the caller sent.
-        let arguments = value::arguments(params, &export.params)
-            .map_err(|source| CallError::BadParams { function: export.name.clone(), source })?;
+        let (arguments, state) = prepare()?;
         let place = Place::new(&host.handle, &self.account, slot.clone());
         let late = CallError::Deadline { limit_ms: limits.timeout_ms };
         let invocation = Invocation {
@@ -150,15 +170,11 @@ impl App {
             memory: &self.memory,
             place,
         };
-        let (results, mut state) = match invoke(invocation, self.state(host), host.handle.deadline(until))
-            .await
-        {
+        let (results, mut state) = match invoke(invocation, state, host.handle.deadline(until)).await {
             Ended::Deadline => return Err(late),
-            // At once, before anything is waited for: as the engine gives them they take more memory.
-            Ended::Returned(values, state) => (Ok(self.results.take(values, &export.results)?), state),
+            Ended::Returned(values, state) => (Ok(take(values)?), state),
             Ended::Failed(error, state) => match error.downcast_ref::<Exit>() {
-                Some(Exit(0)) => (Err(CallError::Exit(0)), state),
-                Some(Exit(code)) => return Err(CallError::Exit(*code)),
+                Some(Exit(code)) => (Err(CallError::Exit(*code)), state),
                 None => {
                     return Err(storage(&error).unwrap_or_else(|| classify(&error, &state.limiter, limits)));
                 }
@@ -171,7 +187,7 @@ impl App {
         })
         .await?;
         drop(slot);
-        results.map(|held| held.results)
+        results
     }
 
     /// Makes durable what calls have left behind: for when no call runs any more, before the app's records are
@@ -202,6 +218,16 @@ impl App {
     }
 
     pub(crate) fn state(&self, host: &CallHost) -> CallState {
+        self.state_with(host, Arc::clone(&self.args), None)
+    }
+
+    /// With arguments and, for a program, standard streams of its own.
+    pub(crate) fn state_with(
+        &self,
+        host: &CallHost,
+        args: Arc<[String]>,
+        command: Option<Command>,
+    ) -> CallState {
         CallState {
             wasi: WasiCtx::new(WasiParams {
                 host: host.handle.clone(),
@@ -210,10 +236,11 @@ impl App {
                 keyvalue: self.keyvalue.clone(),
                 env: Arc::clone(&self.env),
                 config: Arc::clone(&self.config),
-                args: Arc::clone(&self.args),
+                args,
                 egress: Arc::clone(&self.egress),
                 connections: Arc::clone(&self.connections),
                 log: self.log(host),
+                command,
             }),
             limiter: Limiter::new(&self.spec.limits),
         }

@@ -25,9 +25,10 @@ pub enum LoadError {
     Artifact(#[from] enclave_wasm_platform::LoadError),
     /// The component needs what the enclave does not have.
     #[error(
-        "the component imports what this enclave does not have: {}. It has WASI 0.2 (cli, clocks, filesystem, http, \
-         io, random, sockets) and privasys:enclave-os/https",
-        .0.join(", ")
+        "the component imports what this enclave does not have: {}. It has {}, where 0.2 is every 0.2.x: build for \
+         wasm32-wasip2 or its like in other languages",
+        .0.join(", "),
+        enclave_wasi::packages()
     )]
     Imports(Vec<String>),
     /// A limit that no call could run under.
@@ -86,6 +87,18 @@ pub enum CallError {
         #[source]
         source: BadParams,
     },
+    /// The export is called as a program and is none.
+    #[error(
+        "{function} takes parameters or gives results: a program is an export like `run` of wasi:cli/run; call this one \
+         without `command`"
+    )]
+    NotAProgram {
+        /// The export.
+        function: String,
+    },
+    /// The arguments of a program are more than it may have.
+    #[error("a program is given at most 1024 arguments of 128 KiB together: send more on its standard input")]
+    TooManyArguments,
     /// The guest used up its fuel.
     #[error("the call used up its fuel ({limit}): load the app with a higher max_fuel")]
     FuelExhausted {
@@ -150,6 +163,8 @@ impl CallError {
             CallError::UnknownFunction { .. } => "unknown-function",
             CallError::Ambiguous { .. } => "ambiguous-function",
             CallError::BadParams { .. } => "bad-params",
+            CallError::NotAProgram { .. } => "not-a-program",
+            CallError::TooManyArguments => "too-many-arguments",
             CallError::FuelExhausted { .. } => "fuel-exhausted",
             CallError::MemoryLimit { .. } => "memory-limit",
             CallError::Deadline { .. } => "deadline",

@@ -1,5 +1,6 @@
 //! What a component imports and the enclave does not have: all of it at once.
 
+use enclave_wasi::INTERFACES;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceType};
 
@@ -50,11 +51,24 @@ struct Missing {
 
 impl Missing {
     fn text(self) -> String {
-        match self.detail {
-            Some(detail) => format!("{} ({detail})", self.import),
-            None => self.import,
+        match (self.detail, instead(&self.import)) {
+            (_, Some(instead)) => format!("{} (here: {instead})", self.import),
+            (Some(detail), None) => format!("{} ({detail})", self.import),
+            (None, None) => self.import,
         }
     }
+}
+
+/// The same interface at the version that is offered, if that is another one.
+fn instead(import: &str) -> Option<String> {
+    let (name, wanted) = import.split_once('@')?;
+    let offered: Vec<_> = INTERFACES.iter().filter(|offered| offered.interface == name).collect();
+    let is_offered = offered.iter().any(|offered| match wanted.strip_prefix(offered.version) {
+        Some(rest) => rest.is_empty() || (rest.starts_with('.') && !rest.contains('-')),
+        None => false,
+    });
+    let named: Vec<_> = offered.iter().map(|offered| format!("{name}@{}", offered.version)).collect();
+    (!is_offered && !named.is_empty()).then(|| named.join(" or "))
 }
 
 /// What about an interface is wrong, if more than that it is absent.
@@ -89,3 +103,6 @@ fn stand_in<T: 'static>(linker: &mut Linker<T>, name: &str, item: &ComponentItem
         _ => Err(wasmtime::Error::msg("no stand-in")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod command;
 mod error;
 mod exports;
 mod http;
@@ -28,6 +29,8 @@ mod value;
 
 pub use app::{App, CallHost};
 pub use boundary_wire::client::{Access, DataPolicy, LogPolicy, Params};
+pub use command::Ran;
+pub use enclave_wasi::cli::Output;
 pub use error::{CallError, LoadError, StartError};
 pub use exports::Export;
 pub use http::{Delivered, HttpFailure, Request, Serving};

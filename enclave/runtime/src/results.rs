@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use boundary_wire::client::WitType;
+use enclave_wasi::cli::Room;
 use serde_json::Value;
 use wasmtime::component::Val;
 
@@ -52,6 +53,23 @@ impl ResultRoom {
         })?;
         Ok(Held { results, _place: Place { room: self.clone(), bytes } })
     }
+
+    /// A place for the output of one program, which grows.
+    pub(crate) fn growing(&self) -> Growing {
+        Growing(Place { room: self.clone(), bytes: 0 })
+    }
+}
+
+/// The place of output while it is printed.
+pub(crate) struct Growing(Place);
+
+impl Room for Growing {
+    fn take(&mut self, bytes: usize) -> bool {
+        let free = |free: usize| free.checked_sub(bytes);
+        let taken = self.0.room.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok();
+        self.0.bytes += if taken { bytes } else { 0 };
+        taken
+    }
 }
 
 impl Drop for Place {
@@ -77,6 +95,13 @@ mod tests {
         drop(second);
         assert_eq!(room.0.load(Ordering::Relaxed), ROOM);
         assert_eq!(take(MAX_RESULTS).err(), Some(CallError::TooMuchData));
+        let mut output = room.growing();
+        assert!(
+            output.take(MAX_RESULTS) && output.take(MAX_RESULTS) && !output.take(1),
+            "printed is bounded, too"
+        );
+        assert!(take(SMALL * 2).is_err());
+        drop(output);
         assert_eq!(room.0.load(Ordering::Relaxed), ROOM);
     }
 }

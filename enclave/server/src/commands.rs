@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use boundary_wire::client::{Access, Call, Command, Envelope, Load, Reply};
+use boundary_wire::client::{Access, Call, Command, Envelope, ErrorReply, Exited, Load, Reply};
 use enclave_access::{Grant, Operation, Wish};
-use enclave_runtime::{App, CallHost};
+use enclave_runtime::{App, CallHost, Output, Ran};
 
 use crate::attest;
 use crate::budget::Share;
@@ -19,7 +19,7 @@ use crate::session::Session;
 pub(crate) async fn run(session: &Session, envelope: Envelope, share: &mut Share) -> Reply {
     let auth = envelope.auth.as_ref().map(|token| token.expose());
     let result = match envelope.command {
-        Command::Call(call) => self::call(session, &call, auth).await,
+        Command::Call(call) => self::call(session, call, auth).await,
         Command::List => list(session, auth),
         Command::Load(load) => {
             let fresh = session.share(limits::ALLOWANCE);
@@ -37,16 +37,34 @@ pub(crate) async fn run(session: &Session, envelope: Envelope, share: &mut Share
     result.unwrap_or_else(Refusal::into_reply)
 }
 
-pub(crate) async fn call(session: &Session, call: &Call, auth: Option<&str>) -> Result<Reply, Refusal> {
+pub(crate) async fn call(session: &Session, call: Call, auth: Option<&str>) -> Result<Reply, Refusal> {
     let services = &session.services;
     session.in_scope(&call.app)?;
+    if call.command.is_some() && !call.params.is_empty() {
+        let message = "a program takes `command.args` and `command.stdin`, no `params`";
+        return Err(Refusal::new("bad-request", message));
+    }
     let host = CallHost { handle: session.handle.clone(), backend: services.backend.clone() };
     let (app, inside) = enter(session, Operation::Call, &call.app, auth).await?;
-    match inside.run(app.call(&host, &call.function, &call.params)).await {
-        Ok(Ok(returns)) => Ok(Reply::Ok { returns }),
-        Ok(Err(error)) => Err(Refusal::new(error.code(), error.to_string())),
+    let answer = async {
+        match call.command {
+            None => app.call(&host, &call.function, &call.params).await.map(|returns| Reply::Ok { returns }),
+            Some(input) => app.run(&host, &call.function, input).await.map(exited),
+        }
+    };
+    match inside.run(answer).await {
+        Ok(answer) => answer.map_err(|error| Refusal::new(error.code(), error.to_string())),
         Err(Cancelled) => Err(app_changing(&call.app)),
     }
+}
+
+fn exited(Ran { end, output }: Ran) -> Reply {
+    let (exit_code, error) = match end {
+        Ok(code) => (Some(code), None),
+        Err(error) => (None, Some(ErrorReply { code: error.code().to_owned(), message: error.to_string() })),
+    };
+    let Output { stdout, stderr, truncated } = output;
+    Reply::Exited(Exited { exit_code, stdout, stderr, truncated, error })
 }
 
 /// The app of that name, for one call or request, if whoever asks may have it and it is what the connection's

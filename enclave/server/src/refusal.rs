@@ -48,6 +48,8 @@ impl Refusal {
             | "bad-route-prefix"
             | "bad-key"
             | "bad-params"
+            | "not-a-program"
+            | "too-many-arguments"
             | "bad-limits"
             | "bad-egress"
             | "bad-env"

@@ -32,6 +32,8 @@ const MAX_REQUEST_BODY: usize = 8 << 20;
 const MAX_RESPONSE_BODY: usize = 8 << 20;
 /// What the response's head may take, and what is read ahead of the body.
 const READ_BUFFER: usize = 64 << 10;
+/// What a field costs beside its name and value.
+const FIELD_COST: usize = 32;
 /// A request in units of work ([`Turn`](crate::turn::Turn)), what it waits for aside.
 const FETCH_UNITS: u32 = 16;
 /// Until TLS stands.
@@ -56,8 +58,16 @@ fn error(code: &'static str, message: impl Into<String>) -> FetchError {
     FetchError { code, message: message.into() }
 }
 
+/// Bytes that a request came in.
+fn handed(request: &wit::Request) -> usize {
+    let headers = request.headers.iter().map(|(name, value)| FIELD_COST + name.len() + value.len());
+    let body = request.body.as_ref().map_or(0, Vec::len);
+    headers.fold(request.url.len().saturating_add(body), usize::saturating_add)
+}
+
 impl wit::Host for WasiCtx {
     async fn fetch(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, String>> {
+        self.turn.take_in(handed(&request)).await;
         let target = match Target::parse(&request.url).and_then(|target| target.allowed_by(&self.egress)) {
             Ok(target) => target,
             Err(error) => return Ok(Err(error.to_string())),

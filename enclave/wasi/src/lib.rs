@@ -21,6 +21,7 @@ mod https;
 mod io;
 pub mod keyvalue;
 mod logging;
+mod offered;
 mod random;
 pub mod sockets;
 mod turn;
@@ -32,10 +33,11 @@ use enclave_worker::Handle;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-pub use cli::{Exit, LogSink, StandardStream};
+pub use cli::{Captured, Exit, LogSink, StandardStream};
 pub use egress::{EgressError, EgressPolicy, EgressTls};
 pub use filesystem::{Filesystem, StorageFailure};
 pub use keyvalue::KeyValue;
+pub use offered::{INTERFACES, Offered, packages};
 
 /// Live handles (descriptors, streams, pollables and what they refer to) in one call.
 const MAX_RESOURCES: usize = 4 << 10;
@@ -62,6 +64,8 @@ pub struct WasiParams {
     pub connections: Arc<http::Connections>,
     /// Where its printed lines go.
     pub log: Arc<dyn LogSink>,
+    /// Of a command: its standard streams. Otherwise input is at its end, and output goes to `log`.
+    pub command: Option<cli::Command>,
 }
 
 /// What the guest of one call sees, and the table of its handles.
@@ -75,9 +79,12 @@ pub struct WasiCtx {
     args: Arc<[String]>,
     egress: Arc<EgressPolicy>,
     http: http::HttpCtx,
+    stdin: cli::Input,
     stdout: cli::Lines,
     stderr: cli::Lines,
     entries: cli::Lines,
+    captured: Option<cli::Captured>,
+    seed: Option<(u64, u64)>,
     turn: turn::Turn,
 }
 
@@ -87,6 +94,10 @@ impl WasiCtx {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let buckets = params.keyvalue.for_call(&params.host, params.backend.clone());
+        let (stdin, captured) = match params.command {
+            Some(cli::Command { stdin, output }) => (cli::Input::new(stdin), Some(output)),
+            None => (cli::Input::default(), None),
+        };
         let files = params.filesystem.for_call(&params.host, params.backend);
         WasiCtx {
             table,
@@ -99,6 +110,9 @@ impl WasiCtx {
             args: params.args,
             egress: params.egress,
             http: http::HttpCtx::new(params.connections),
+            stdin,
+            captured,
+            seed: None,
             stdout: cli::Lines::new(StandardStream::Out, params.log.clone()),
             stderr: cli::Lines::new(StandardStream::Err, params.log.clone()),
             entries: cli::Lines::new(StandardStream::Err, params.log),

@@ -72,7 +72,13 @@ impl instance_network::Host for WasiCtx {
 }
 
 impl ip_name_lookup::Host for WasiCtx {
-    fn resolve_addresses(&mut self, _: Resource<Network>, _: String) -> SocketResult<Resource<NoSocket>> {
+    async fn resolve_addresses(
+        &mut self,
+        network: Resource<Network>,
+        name: String,
+    ) -> SocketResult<Resource<NoSocket>> {
+        self.turn.take_in(name.len()).await;
+        self.table.get(&network)?;
         Err(SocketError::Denied)
     }
 }

@@ -12,6 +12,9 @@ use futures_lite::future::yield_now;
 /// Work of one turn: about a millisecond.
 const TURN: u32 = 64;
 
+/// Bytes that are one unit of work to copy out of the guest and to look at.
+const TAKEN_PER_UNIT: usize = 16 << 10;
+
 /// What a call has done in the functions of the host since it last let others run. A unit of work is that of one
 /// small operation, some tens of microseconds at most.
 #[derive(Clone, Default)]
@@ -24,6 +27,12 @@ impl Turn {
             yield_now().await;
             self.0.store(units, Ordering::Relaxed);
         }
+    }
+
+    /// Pays for an argument of that many bytes, which was copied and checked before its function began. To be called
+    /// first, by every function that takes text or bytes.
+    pub(crate) async fn take_in(&self, bytes: usize) {
+        self.spend(1 + u32::try_from(bytes / TAKEN_PER_UNIT).unwrap_or(u32::MAX - 1)).await;
     }
 
     /// Does `units` of work in this turn. `false`: it is over, and whoever cannot wait must say that it is not
@@ -58,6 +67,17 @@ mod tests {
             }
             assert_eq!(turns, 9);
         });
+    }
+
+    #[test]
+    fn long_arguments_let_others_run_however_little_is_done_with_them() {
+        let turns = |bytes: usize| {
+            let turn = Turn::default();
+            let waits = |turn: &Turn| block_on(poll_once(turn.take_in(bytes))).is_none();
+            (0..16).filter(|_| waits(&turn)).count()
+        };
+        assert_eq!(turns(100), 0);
+        assert_eq!(turns(16 << 20), 15);
     }
 
     #[test]

@@ -70,9 +70,7 @@ pub(crate) fn an_app_can_demand_tokens(platform: Platform) -> Result<()> {
     let mut manager = enclave.manager();
     manager.load(load(platform, "shop", Access::Token))?;
     manager.load(load(platform, "open", Access::Open))?;
-    let call = |app: &str| {
-        Command::Call(Call { app: app.to_owned(), function: "one".into(), params: Params::default() })
-    };
+    let call = |app: &str| Command::Call(Call::new(app, "one", Params::default()));
     let schema = || Command::Schema(Schema { app: "shop".to_owned() });
     for restarted in [false, true] {
         let manifest = enclave.http().manifest()?;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::command::Exited;
+
 /// One answer. Field names, their order and the status words are the protocol's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
@@ -17,6 +19,8 @@ pub enum Reply {
         /// Results of the function, each `{"type":T,"value":V}`.
         returns: Vec<Value>,
     },
+    /// To `wasm_call` with a `command`.
+    Exited(Exited),
     /// To `wasm_list`.
     Apps {
         /// In name order.

@@ -9,6 +9,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+use super::command::CommandInput;
 use super::secret::Secret;
 use super::strict;
 
@@ -144,6 +145,24 @@ pub struct Call {
     /// Its arguments, none if absent.
     #[serde(default)]
     pub params: Params,
+    /// Runs the export as a program with standard streams of its own, which the caller gives and gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandInput>,
+}
+
+impl Call {
+    /// The name of the one function of a program, whichever 0.2 version it was built for.
+    pub const RUN: &str = "wasi:cli/run#run";
+
+    /// A call of a function.
+    pub fn new(app: &str, function: &str, params: Params) -> Self {
+        Self { app: app.to_owned(), function: function.to_owned(), params, command: None }
+    }
+
+    /// A run of a program.
+    pub fn run(app: &str, command: CommandInput) -> Self {
+        Self { command: Some(command), ..Self::new(app, Self::RUN, Params::default()) }
+    }
 }
 
 /// Arguments of a call: typed (`{"type":T,"value":V}`) or bare values.

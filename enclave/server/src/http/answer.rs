@@ -1,6 +1,6 @@
 //! From a request to its answer.
 
-use boundary_wire::client::{Attest, Call, Load, Params, Reply, encode_text};
+use boundary_wire::client::{Attest, Call, CommandInput, Load, Params, Reply, encode_text};
 use enclave_access::{Operation, Wish};
 use enclave_platform::ThreadIndex;
 use enclave_ratls::Scope;
@@ -155,9 +155,17 @@ async fn operate(
             session.in_scope(name)?;
             let (bytes, mut share) = Body::new(session, body, limits::MAX_JSON)?.read_all().await?;
             share.cover(bytes.capacity().saturating_add(json::cost(&bytes)?))?;
-            let call = Call { app: name.to_owned(), function, params: params(&bytes)? };
+            let call = Call::new(name, &function, params(&bytes)?);
             drop(bytes);
-            commands::call(session, &call, auth).await.map(reply)
+            commands::call(session, call, auth).await.map(reply)
+        }
+        Route::Run => {
+            session.in_scope(name)?;
+            let (bytes, mut share) = Body::new(session, body, limits::MAX_JSON)?.read_all().await?;
+            share.cover(bytes.capacity().saturating_add(json::cost(&bytes)?))?;
+            let call = Call::run(name, command_input(&bytes)?);
+            drop(bytes);
+            commands::call(session, call, auth).await.map(reply)
         }
         Route::CaCsr => {
             session.enclave_only()?;
@@ -203,6 +211,16 @@ fn wants_interoperable(head: &http::request::Parts) -> Result<bool, Refusal> {
         };
     }
     Ok(wanted)
+}
+
+fn command_input(bytes: &[u8]) -> Result<CommandInput, Refusal> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(CommandInput::default());
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = format!("the body is {{\"args\":[…],\"stdin\":\"<base64>\"}}, both optional: {error}");
+        Refusal::new("bad-request", message)
+    })
 }
 
 fn params(bytes: &[u8]) -> Result<Params, Refusal> {

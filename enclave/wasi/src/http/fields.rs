@@ -202,13 +202,15 @@ impl HostFields for WasiCtx {
     }
 
     async fn get(&mut self, fields: Resource<Fields>, name: String) -> Result<Vec<Vec<u8>>> {
+        self.turn.take_in(name.len()).await;
         self.turn.spend(self.table.get(&fields)?.units()).await;
         let fields = self.table.get(&fields)?;
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { return Ok(Vec::new()) };
         Ok(fields.map.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect())
     }
 
-    fn has(&mut self, fields: Resource<Fields>, name: String) -> Result<bool> {
+    async fn has(&mut self, fields: Resource<Fields>, name: String) -> Result<bool> {
+        self.turn.take_in(name.len()).await;
         let fields = self.table.get(&fields)?;
         Ok(HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| fields.map.contains_key(name)))
     }
@@ -228,7 +230,10 @@ impl HostFields for WasiCtx {
         fields.set(&name, &values).map_or_else(Refused::into_result, |()| Ok(Ok(())))
     }
 
-    fn delete(&mut self, fields: Resource<Fields>, name: String) -> Result<Result<(), HeaderError>> {
+    async fn delete(&mut self, fields: Resource<Fields>, name: String) -> Result<Result<(), HeaderError>> {
+        self.turn.take_in(name.len()).await;
+        // Going through them, or copying them first if they are shared.
+        self.turn.spend(self.table.get(&fields)?.units()).await;
         let fields = self.table.get_mut(&fields)?;
         fields.set(&name, &[]).map_or_else(Refused::into_result, |()| Ok(Ok(())))
     }

@@ -54,11 +54,17 @@ impl HostOutgoingRequest for WasiCtx {
         Ok(Ok(self.table.push(body)?))
     }
 
-    fn method(&mut self, request: Resource<OutgoingRequest>) -> Result<Method> {
+    async fn method(&mut self, request: Resource<OutgoingRequest>) -> Result<Method> {
+        self.turn.spend(1).await;
         Ok(self.table.get(&request)?.method.clone())
     }
 
-    fn set_method(&mut self, request: Resource<OutgoingRequest>, method: Method) -> Result<Result<(), ()>> {
+    async fn set_method(
+        &mut self,
+        request: Resource<OutgoingRequest>,
+        method: Method,
+    ) -> Result<Result<(), ()>> {
+        self.turn.take_in(if let Method::Other(name) = &method { name.len() } else { 0 }).await;
         let this = self.table.get_mut(&request)?;
         if method::sent(&method).is_none() {
             return Ok(Err(()));
@@ -67,15 +73,18 @@ impl HostOutgoingRequest for WasiCtx {
         Ok(Ok(()))
     }
 
-    fn path_with_query(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
-        Ok(self.table.get(&request)?.path.clone())
+    async fn path_with_query(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
+        let this = self.table.get(&request)?;
+        self.turn.take_in(this.path.as_ref().map_or(0, String::len)).await;
+        Ok(this.path.clone())
     }
 
-    fn set_path_with_query(
+    async fn set_path_with_query(
         &mut self,
         request: Resource<OutgoingRequest>,
         path: Option<String>,
     ) -> Result<Result<(), ()>> {
+        self.turn.take_in(path.as_ref().map_or(0, String::len)).await;
         let this = self.table.get_mut(&request)?;
         if path.as_ref().is_some_and(|path| path.parse::<PathAndQuery>().is_err()) {
             return Ok(Err(()));
@@ -86,15 +95,17 @@ impl HostOutgoingRequest for WasiCtx {
         Ok(Ok(()))
     }
 
-    fn scheme(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<Scheme>> {
+    async fn scheme(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<Scheme>> {
+        self.turn.spend(1).await;
         Ok(self.table.get(&request)?.scheme.clone())
     }
 
-    fn set_scheme(
+    async fn set_scheme(
         &mut self,
         request: Resource<OutgoingRequest>,
         scheme: Option<Scheme>,
     ) -> Result<Result<(), ()>> {
+        self.turn.take_in(if let Some(Scheme::Other(name)) = &scheme { name.len() } else { 0 }).await;
         let this = self.table.get_mut(&request)?;
         if let Some(Scheme::Other(other)) = &scheme
             && other.parse::<http::uri::Scheme>().is_err()
@@ -105,15 +116,17 @@ impl HostOutgoingRequest for WasiCtx {
         Ok(Ok(()))
     }
 
-    fn authority(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
+    async fn authority(&mut self, request: Resource<OutgoingRequest>) -> Result<Option<String>> {
+        self.turn.spend(1).await;
         Ok(self.table.get(&request)?.authority.clone())
     }
 
-    fn set_authority(
+    async fn set_authority(
         &mut self,
         request: Resource<OutgoingRequest>,
         authority: Option<String>,
     ) -> Result<Result<(), ()>> {
+        self.turn.take_in(authority.as_ref().map_or(0, String::len)).await;
         let this = self.table.get_mut(&request)?;
         if authority.as_ref().is_some_and(|authority| !is_authority(authority)) {
             return Ok(Err(()));

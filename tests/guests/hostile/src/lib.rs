@@ -43,9 +43,13 @@ wit_bindgen::generate!({
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:filesystem/preopens@0.2.12;
             import wasi:filesystem/types@0.2.12;
+            import privasys:enclave-os/https@0.1.0;
+            import wasi:http/types@0.2.12;
             import wasi:io/poll@0.2.12;
             import wasi:io/streams@0.2.12;
             import wasi:random/random@0.2.12;
+            import wasi:sockets/instance-network@0.2.12;
+            import wasi:sockets/ip-name-lookup@0.2.12;
         }
     ",
     world: "test:hostile/hostile",
@@ -56,12 +60,16 @@ use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::Write;
 
+use privasys::enclave_os::https;
 use wasi::cli::{environment, exit, stderr};
 use wasi::clocks::monotonic_clock;
 use wasi::filesystem::preopens;
 use wasi::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+use wasi::http::types::{Fields, OutgoingRequest};
 use wasi::io::poll;
 use wasi::random::random;
+use wasi::sockets::instance_network::instance_network;
+use wasi::sockets::ip_name_lookup::resolve_addresses;
 
 struct Hostile;
 
@@ -156,6 +164,9 @@ impl Guest for Hostile {
         let large = file("churned");
         let ready = monotonic_clock::subscribe_duration(0);
         let many = vec![&ready; 4096];
+        let long = "x".repeat(4 << 20);
+        let (fields, request) = (Fields::new(), OutgoingRequest::new(Fields::new()));
+        let network = instance_network();
         loop {
             match name {
                 "random" => drop(random::get_random_bytes(64 << 10)),
@@ -166,6 +177,15 @@ impl Guest for Hostile {
                 "poll" => drop(poll::poll(&many)),
                 "read" => drop(large.read(u64::MAX, 0)),
                 "environment" => drop(environment::get_environment()),
+                "has-field" => assert!(!fields.has(&long)),
+                "delete-field" => assert!(fields.delete(&long).is_err()),
+                "set-path" => assert!(request.set_path_with_query(Some(&long)).is_err()),
+                "resolve" => assert!(resolve_addresses(&network, &long).is_err()),
+                "fetch" => {
+                    let (url, headers) = (long.clone(), Vec::new());
+                    let request = https::Request { method: https::Method::Get, url, headers, body: None };
+                    assert!(https::fetch(&request).is_err());
+                }
                 other => panic!("{other}"),
             }
         }
