@@ -6,7 +6,7 @@ use enclave_access::ApprovedArtifact;
 use enclave_platform::Platform;
 use enclave_wasi::http::Connections;
 use enclave_wasi::keyvalue::MAX_KEYS;
-use enclave_wasi::{EgressPolicy, EgressTls, Filesystem, KeyValue};
+use enclave_wasi::{EgressPolicy, EgressTls, Filesystem, KeyValue, KeyValueRoom};
 use enclave_wasm_platform::{Machine, Sizes, Usage};
 use enclave_worker::Account;
 use wasmtime::component::Linker;
@@ -27,6 +27,7 @@ pub struct Runtime {
     linker: Linker<CallState>,
     egress: EgressTls,
     results: ResultRoom,
+    held: KeyValueRoom,
 }
 
 impl Runtime {
@@ -40,7 +41,7 @@ impl Runtime {
         let machine = Machine::new(sizes, u64::from_ne_bytes(canary))?;
         let mut linker = Linker::new(machine.engine());
         enclave_wasi::add_to_linker(&mut linker).map_err(|error| StartError::Linker(error.to_string()))?;
-        Ok(Self { machine, linker, egress, results: ResultRoom::default() })
+        Ok(Self { machine, linker, egress, results: ResultRoom::default(), held: KeyValueRoom::default() })
     }
 
     /// Makes an app of an artifact: checks what it says about itself, takes its code in, resolves its imports,
@@ -64,7 +65,7 @@ impl Runtime {
             code_hash,
             artifact_bytes,
             filesystem: Filesystem::new(spec.namespace.clone()),
-            keyvalue: KeyValue::new(spec.namespace.clone(), spec.limits.store_keys),
+            keyvalue: KeyValue::new(spec.namespace.clone(), spec.limits.store_keys, self.held.clone()),
             egress: Arc::new(egress),
             env: environment(&spec),
             config: spec.env.iter().cloned().collect(),

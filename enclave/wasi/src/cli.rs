@@ -16,7 +16,7 @@ use crate::bindings::wasi::cli::{
 };
 pub use captured::{Captured, MAX_CAPTURED, Output, Room};
 pub(crate) use input::Input;
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Lines, MAX_PREFIX};
 
 /// A copy of the environment in units of work ([`Turn`](crate::turn::Turn)).
 const ENVIRONMENT_UNITS: u32 = 8;

@@ -12,9 +12,12 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::https::Room;
+use crate::room::Room;
 
 pub(crate) use dial::{ConnectError, Destination, connect, log};
+
+/// Bytes that the bodies of HTTPS requests and responses under way may take together.
+const BODIES: usize = 64 << 20;
 
 /// The enclave's TLS towards the world: TLS 1.3, Mozilla's roots or the measured policy's own, and nothing
 /// kept from one connection to the next. One per enclave.
@@ -66,7 +69,7 @@ impl EgressTls {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(EgressTls { config: Arc::new(config), bodies: Room::default() })
+        Ok(EgressTls { config: Arc::new(config), bodies: Room::new(BODIES) })
     }
 
     /// The room for bodies of all applications.

@@ -3,8 +3,6 @@
 //! The host resolves names and carries ciphertext; it can delay, cut or misroute, and then the certificate
 //! does not match. Redirects are returned, not followed; nothing is kept from one request to the next.
 
-mod room;
-
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -22,8 +20,7 @@ use wasmtime_wasi_io::bytes::Bytes;
 use crate::WasiCtx;
 use crate::bindings::privasys::enclave_os::https as wit;
 use crate::egress::{self, ConnectError, Destination, EgressPolicy};
-use room::Place;
-pub(crate) use room::Room;
+use crate::room::{Full as NoRoom, Place};
 
 const MAX_URL: usize = 8 << 10;
 const MAX_HEADERS: usize = 100;
@@ -112,7 +109,7 @@ async fn fetch(
     .await
 }
 
-fn no_room(_: room::Full) -> FetchError {
+fn no_room(_: NoRoom) -> FetchError {
     error("overloaded", "the enclave holds as many bodies of HTTPS requests as it can: try again later")
 }
 

@@ -23,6 +23,7 @@ pub mod keyvalue;
 mod logging;
 mod offered;
 mod random;
+mod room;
 pub mod sockets;
 mod turn;
 
@@ -36,7 +37,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 pub use cli::{Captured, Exit, LogSink, StandardStream};
 pub use egress::{EgressError, EgressPolicy, EgressTls};
 pub use filesystem::{Filesystem, StorageFailure};
-pub use keyvalue::KeyValue;
+pub use keyvalue::{KeyValue, KeyValueRoom};
 pub use offered::{INTERFACES, Offered, packages};
 
 /// Live handles (descriptors, streams, pollables and what they refer to) in one call.

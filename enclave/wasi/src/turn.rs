@@ -15,6 +15,11 @@ const TURN: u32 = 64;
 /// Bytes that are one unit of work to copy out of the guest and to look at.
 const TAKEN_PER_UNIT: usize = 16 << 10;
 
+/// Units of work that taking in that many bytes is.
+pub(crate) fn taken(bytes: usize) -> u32 {
+    1 + u32::try_from(bytes / TAKEN_PER_UNIT).unwrap_or(u32::MAX - 1)
+}
+
 /// What a call has done in the functions of the host since it last let others run. A unit of work is that of one
 /// small operation, some tens of microseconds at most.
 #[derive(Clone, Default)]
@@ -32,7 +37,14 @@ impl Turn {
     /// Pays for an argument of that many bytes, which was copied and checked before its function began. To be called
     /// first, by every function that takes text or bytes.
     pub(crate) async fn take_in(&self, bytes: usize) {
-        self.spend(1 + u32::try_from(bytes / TAKEN_PER_UNIT).unwrap_or(u32::MAX - 1)).await;
+        self.spend(taken(bytes)).await;
+    }
+
+    /// Work that was done before it could be asked for, as that of taking in an argument. Whoever owes more than a
+    /// turn waits the next time it spends.
+    pub(crate) fn owe(&self, units: u32) {
+        let spent = self.0.load(Ordering::Relaxed);
+        self.0.store(spent.saturating_add(units), Ordering::Relaxed);
     }
 
     /// Does `units` of work in this turn. `false`: it is over, and whoever cannot wait must say that it is not
@@ -78,6 +90,18 @@ mod tests {
         };
         assert_eq!(turns(100), 0);
         assert_eq!(turns(16 << 20), 15);
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_before_anything_else_is_done() {
+        let turn = Turn::default();
+        turn.owe(TURN);
+        assert!(turn.try_spend(0), "the turn is not over");
+        turn.owe(1);
+        assert!(!turn.try_spend(0));
+        assert!(block_on(poll_once(turn.spend(0))).is_none());
+        block_on(turn.spend(0));
+        assert!(turn.try_spend(TURN));
     }
 
     #[test]

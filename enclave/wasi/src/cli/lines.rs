@@ -18,7 +18,7 @@ const MAX_OUTPUT: usize = 1 << 20;
 /// What a line counts beside its bytes: it costs more than they do on its way to the log.
 const LINE_COST: usize = 64;
 /// What stands in front of a logged line is cut here.
-const MAX_PREFIX: usize = 256;
+pub(crate) const MAX_PREFIX: usize = 256;
 
 /// Bytes of one stream, cut into lines.
 #[derive(Clone)]
@@ -81,26 +81,31 @@ impl Lines {
         self.sink.line(self.stream, line);
     }
 
-    /// Logs a message line by line, with `prefix` in front of each. Counts as if it were printed.
-    pub(crate) fn entry(&self, level: LogLevel, prefix: &str, message: &str) {
+    /// Logs a message line by line, with `prefix` in front of each. Counts as if it were printed. How many lines it
+    /// was.
+    pub(crate) fn entry(&self, level: LogLevel, prefix: &str, message: &str) -> usize {
         let mut pending = self.pending();
         let prefix = &prefix[..prefix.floor_char_boundary(MAX_PREFIX)];
-        let mut rest = message;
+        let most = MAX_LINE - prefix.len();
+        let (mut rest, mut lines) = (message, 0);
         loop {
-            let end = rest.find('\n').unwrap_or(rest.len());
-            let cut = rest.floor_char_boundary(end.min(MAX_LINE - prefix.len()));
+            // No further than a line goes: each byte is looked at once, however long the message is.
+            let start = &rest[..rest.floor_char_boundary(most + 1)];
+            let end = start.find('\n').unwrap_or(rest.len());
+            let cut = rest.floor_char_boundary(end.min(most));
             let cost = prefix.len() + cut + LINE_COST;
             if pending.printed + cost > MAX_OUTPUT {
                 pending.printed = MAX_OUTPUT;
                 pending.dropped = pending.dropped.saturating_add(rest.len() as u64);
-                return;
+                return lines;
             }
             pending.printed += cost;
+            lines += 1;
             let (line, after) = rest.split_at(cut);
             self.sink.entry(level, &shown(&format!("{prefix}{line}")));
             rest = after.strip_prefix('\n').unwrap_or(after);
             if rest.is_empty() {
-                return;
+                return lines;
             }
         }
     }

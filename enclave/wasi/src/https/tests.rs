@@ -132,7 +132,7 @@ fn answered(answer: &[u8]) -> (Result<wit::Response, FetchError>, String) {
     let message = message(&target, wit::Request { body: Some(b"body".to_vec()), ..request("") }).unwrap();
     let driver: Arc<Mutex<Option<future::Boxed<()>>>> = Arc::default();
     let slot = driver.clone();
-    let mut place = Room::default().place();
+    let mut place = crate::room::Room::new(64 << 20).place();
     let mut exchange =
         Box::pin(exchange(server, message, &mut place, move |task| *slot.lock().unwrap() = Some(task)));
     let result = future::block_on(future::poll_fn(|cx| {

@@ -1,6 +1,7 @@
 //! Why an operation on a bucket failed, in words that begin with a stable one.
 
 use crate::filesystem::StorageFailure;
+use crate::room::Full;
 
 use super::{MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_KEY, MAX_VALUE};
 
@@ -44,6 +45,9 @@ pub enum KvError {
     /// A cursor that no listing gave.
     #[error("bad-cursor: give back the cursor of the page before, as it was")]
     BadCursor,
+    /// All applications together hold as much as may be held for operations under way.
+    #[error("overloaded: the operations under way hold as much as the enclave has room for: try again later")]
+    Overloaded,
     /// The records could not be read or written.
     #[error("{code}: {0}", code = .0.code())]
     Storage(#[from] StorageFailure),
@@ -62,6 +66,12 @@ pub enum KvError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a record of the key-value store has a format that this version does not know")]
 pub struct UnknownFormat;
+
+impl From<Full> for KvError {
+    fn from(Full: Full) -> Self {
+        KvError::Overloaded
+    }
+}
 
 impl From<wasmtime::component::ResourceTableError> for KvError {
     fn from(error: wasmtime::component::ResourceTableError) -> Self {

@@ -11,11 +11,14 @@ use super::record::Key;
 use super::{CallBuckets, MAX_BATCH_BYTES, MAX_BATCH_KEYS, MAX_BUCKET, MAX_KEY, MAX_VALUE, read};
 use crate::WasiCtx;
 use crate::drafts::{first, second};
+use crate::turn::Turn;
 
 /// What an operation of one key is in units of work ([`Turn`](crate::turn::Turn)).
 const OPERATION_UNITS: u32 = 2;
 /// Bytes of a value, or of a batch, that are one unit more.
 const BYTES_PER_UNIT: usize = 16 << 10;
+/// What a key counts beside its bytes.
+const EACH: usize = 64;
 /// A page of keys.
 const PAGE_UNITS: u32 = 32;
 /// The bucket that the empty name stands for.
@@ -36,60 +39,78 @@ pub struct Cas {
 type KvResult<T> = std::result::Result<T, KvError>;
 
 impl CallBuckets {
-    async fn change(&self, bucket: &Arc<str>, op: Op) -> KvResult<Outcome> {
-        self.writer.run(&self.records, bucket, op).await
-    }
-
     fn version(&self, bucket: &str, key: &str) -> KvResult<Option<u64>> {
         Ok(self.records.version(&Key::Value(bucket, key).to_bytes())?)
     }
 }
 
 impl WasiCtx {
-    fn open_bucket(&mut self, name: &str) -> KvResult<Resource<Bucket>> {
-        if name.len() > MAX_BUCKET {
-            return Err(KvError::BucketTooLong(name.len()));
-        }
-        let name = if name.is_empty() { DEFAULT } else { name };
+    async fn open_bucket(&mut self, name: String) -> KvResult<Resource<Bucket>> {
+        let too_long = |name: &String| match name.len() {
+            length if length > MAX_BUCKET => Err(KvError::BucketTooLong(length)),
+            _ => Ok(()),
+        };
+        let name = accept(&self.turn, name.len(), name, too_long).await?;
+        self.turn.spend(0).await;
+        let name = if name.is_empty() { DEFAULT } else { name.as_str() };
         Ok(self.table.push(Bucket { name: name.into() })?)
+    }
+
+    /// A key, and the work of an operation with it.
+    async fn key(&mut self, key: String) -> KvResult<String> {
+        accept(&self.turn, key.len(), key, |key| check_key(key)).await
+    }
+
+    /// Has something changed. What it holds meanwhile has a place in the room, and none while the turn is waited for.
+    async fn change(&mut self, bucket: &Arc<str>, op: Op) -> KvResult<Outcome> {
+        let outcome = self.buckets.writer.run(&self.buckets.records, bucket, op).await;
+        self.turn.spend(0).await;
+        outcome
+    }
+
+    async fn value(&mut self, bucket: &str, key: &str) -> KvResult<Option<Vec<u8>>> {
+        self.turn.spend(0).await;
+        let mut place = self.buckets.hold(0)?;
+        let found =
+            read::value(&*self.buckets.records, bucket, key, |length| Ok(place.grow(length)?)).await?;
+        let value = found.map(|(_, value)| value);
+        // Not waited for with the value in hand.
+        self.turn.owe(units(value.as_ref().map_or(0, Vec::len)));
+        Ok(value)
     }
 
     fn bucket(&self, bucket: &Resource<Bucket>) -> KvResult<Arc<str>> {
         Ok(self.table.get(bucket)?.name.clone())
     }
 
-    async fn kv_get(&mut self, bucket: Resource<Bucket>, key: &str) -> KvResult<Option<Vec<u8>>> {
-        check_key(key)?;
+    async fn kv_get(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<Option<Vec<u8>>> {
+        let key = self.key(key).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(OPERATION_UNITS).await;
-        let found = read::value(&*self.buckets.records, &bucket, key).await?;
-        let value = found.map(|(_, value)| value);
-        self.turn.spend(units(value.as_ref().map_or(0, Vec::len))).await;
-        Ok(value)
+        self.value(&bucket, &key).await
     }
 
     async fn kv_set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> KvResult<()> {
-        check_key(&key)?;
-        check_value(&value)?;
+        let bytes = key.len() + value.len();
+        let pair = (key, value);
+        let pair =
+            accept(&self.turn, bytes, pair, |(key, value)| check_key(key).and(check_value(value))).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(OPERATION_UNITS + units(value.len())).await;
-        self.buckets.change(&bucket, Op::Set(vec![(key, value)])).await?;
+        self.change(&bucket, Op::Set(vec![pair])).await?;
         Ok(())
     }
 
     async fn kv_delete(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<()> {
-        check_key(&key)?;
+        let key = self.key(key).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(OPERATION_UNITS).await;
-        self.buckets.change(&bucket, Op::Delete(vec![key])).await?;
+        self.change(&bucket, Op::Delete(vec![key])).await?;
         Ok(())
     }
 
-    async fn kv_exists(&mut self, bucket: Resource<Bucket>, key: &str) -> KvResult<bool> {
-        check_key(key)?;
+    async fn kv_exists(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<bool> {
+        let key = self.key(key).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(OPERATION_UNITS).await;
-        Ok(self.buckets.version(&bucket, key)?.is_some())
+        self.turn.spend(0).await;
+        Ok(self.buckets.version(&bucket, &key)?.is_some())
     }
 
     async fn kv_page(&mut self, bucket: Resource<Bucket>, from: u64) -> KvResult<(Vec<String>, Option<u64>)> {
@@ -104,10 +125,9 @@ impl WasiCtx {
         key: String,
         delta: Number,
     ) -> KvResult<Number> {
-        check_key(&key)?;
+        let key = self.key(key).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(OPERATION_UNITS).await;
-        match self.buckets.change(&bucket, Op::Add { key, delta }).await? {
+        match self.change(&bucket, Op::Add { key, delta }).await? {
             Outcome::Number(sum) => Ok(sum),
             Outcome::Done | Outcome::Stale => Err(KvError::NotANumber),
         }
@@ -118,52 +138,67 @@ impl WasiCtx {
         bucket: Resource<Bucket>,
         keys: Vec<String>,
     ) -> KvResult<Vec<(String, Option<Vec<u8>>)>> {
-        let mut bytes = check_keys(&keys)?;
+        let mut bytes = 0;
+        let keys = self.keys(keys, |sum| bytes = sum).await?;
         let bucket = self.bucket(&bucket)?;
+        let Ok(mut place) = self.buckets.hold(bytes + EACH * keys.len()) else {
+            drop(keys);
+            self.turn.spend(0).await;
+            return Err(KvError::Overloaded);
+        };
         let mut found = Vec::with_capacity(keys.len());
+        self.turn.spend(0).await;
         for key in keys {
             self.turn.spend(OPERATION_UNITS).await;
-            let value = read::value(&*self.buckets.records, &bucket, &key).await?.map(|(_, value)| value);
-            let length = value.as_ref().map_or(0, Vec::len);
-            self.turn.spend(units(length)).await;
-            bytes += length;
-            if bytes > MAX_BATCH_BYTES {
-                return Err(KvError::BatchTooLarge);
-            }
+            let admit = |length| {
+                bytes += length;
+                if bytes > MAX_BATCH_BYTES { Err(KvError::BatchTooLarge) } else { Ok(place.grow(length)?) }
+            };
+            let value = read::value(&*self.buckets.records, &bucket, &key, admit).await?;
+            let value = value.map(|(_, value)| value);
+            self.turn.owe(units(value.as_ref().map_or(0, Vec::len)));
             found.push((key, value));
         }
         Ok(found)
     }
 
     async fn kv_set_many(&mut self, bucket: Resource<Bucket>, pairs: Vec<(String, Vec<u8>)>) -> KvResult<()> {
-        check_count(pairs.len())?;
-        let mut bytes = 0;
-        for (key, value) in &pairs {
-            check_key(key)?;
-            check_value(value)?;
-            bytes += key.len() + value.len();
-        }
-        if bytes > MAX_BATCH_BYTES {
-            return Err(KvError::BatchTooLarge);
-        }
+        let bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let check = |pairs: &Vec<(String, Vec<u8>)>| {
+            check_count(pairs.len())?;
+            pairs.iter().try_for_each(|(key, value)| check_key(key).and(check_value(value)))?;
+            if bytes > MAX_BATCH_BYTES { Err(KvError::BatchTooLarge) } else { Ok(()) }
+        };
+        let pairs = accept(&self.turn, bytes + EACH * pairs.len(), pairs, check).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(many_units(pairs.len()) + units(bytes)).await;
-        self.buckets.change(&bucket, Op::Set(pairs)).await?;
+        self.turn.owe(many_units(pairs.len()));
+        self.change(&bucket, Op::Set(pairs)).await?;
         Ok(())
     }
 
     async fn kv_delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> KvResult<()> {
-        check_keys(&keys)?;
+        let keys = self.keys(keys, |_| ()).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(many_units(keys.len())).await;
-        self.buckets.change(&bucket, Op::Delete(keys)).await?;
+        self.turn.owe(many_units(keys.len()));
+        self.change(&bucket, Op::Delete(keys)).await?;
         Ok(())
+    }
+
+    /// The keys of a batch, and `total`: how many bytes they are together.
+    async fn keys(&mut self, keys: Vec<String>, total: impl FnOnce(usize)) -> KvResult<Vec<String>> {
+        let bytes = keys.iter().map(String::len).sum();
+        total(bytes);
+        let check = |keys: &Vec<String>| {
+            check_count(keys.len())?;
+            keys.iter().try_for_each(|key| check_key(key))
+        };
+        accept(&self.turn, bytes + EACH * keys.len(), keys, check).await
     }
 }
 
 impl first::store::Host for WasiCtx {
     async fn open(&mut self, identifier: String) -> KvResult<Resource<Bucket>> {
-        self.open_bucket(&identifier)
+        self.open_bucket(identifier).await
     }
 
     fn convert_error(&mut self, error: KvError) -> Result<first::store::Error> {
@@ -173,7 +208,7 @@ impl first::store::Host for WasiCtx {
 
 impl first::store::HostBucket for WasiCtx {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<Option<Vec<u8>>> {
-        self.kv_get(bucket, &key).await
+        self.kv_get(bucket, key).await
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> KvResult<()> {
@@ -185,7 +220,7 @@ impl first::store::HostBucket for WasiCtx {
     }
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<bool> {
-        self.kv_exists(bucket, &key).await
+        self.kv_exists(bucket, key).await
     }
 
     async fn list_keys(
@@ -233,7 +268,7 @@ impl first::batch::Host for WasiCtx {
 
 impl second::store::Host for WasiCtx {
     async fn open(&mut self, identifier: String) -> KvResult<Resource<Bucket>> {
-        self.open_bucket(&identifier)
+        self.open_bucket(identifier).await
     }
 
     fn convert_error(&mut self, error: KvError) -> Result<second::store::Error> {
@@ -243,7 +278,7 @@ impl second::store::Host for WasiCtx {
 
 impl second::store::HostBucket for WasiCtx {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<Option<Vec<u8>>> {
-        self.kv_get(bucket, &key).await
+        self.kv_get(bucket, key).await
     }
 
     async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> KvResult<()> {
@@ -255,7 +290,7 @@ impl second::store::HostBucket for WasiCtx {
     }
 
     async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<bool> {
-        self.kv_exists(bucket, &key).await
+        self.kv_exists(bucket, key).await
     }
 
     async fn list_keys(
@@ -263,7 +298,13 @@ impl second::store::HostBucket for WasiCtx {
         bucket: Resource<Bucket>,
         cursor: Option<String>,
     ) -> KvResult<second::store::KeyResponse> {
-        let from = cursor.map_or(Ok(0), |cursor| cursor.parse()).map_err(|_| KvError::BadCursor)?;
+        let cursor = cursor.unwrap_or_else(|| "0".to_owned());
+        let mut from = 0;
+        let parse = |cursor: &String| {
+            from = cursor.parse().map_err(|_| KvError::BadCursor)?;
+            Ok(())
+        };
+        drop(accept(&self.turn, cursor.len(), cursor, parse).await?);
         let (keys, cursor) = self.kv_page(bucket, from).await?;
         let cursor = cursor.map(|cursor| cursor.to_string());
         Ok(second::store::KeyResponse { keys, cursor })
@@ -291,12 +332,12 @@ impl second::atomics::Host for WasiCtx {
         use second::atomics::CasError;
         use second::store::Error;
         let Cas { bucket, key, version } = self.table.delete(cas)?;
-        if let Err(error) = check_value(&value) {
-            return Ok(Err(CasError::StoreError(Error::Other(error.to_string()))));
-        }
-        self.turn.spend(OPERATION_UNITS + units(value.len())).await;
+        let value = match accept(&self.turn, value.len(), value, |value| check_value(value)).await {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(CasError::StoreError(Error::Other(error.into_words()?)))),
+        };
         let op = Op::Swap { key: key.clone(), expected: version, value };
-        let failed = match self.buckets.change(&bucket, op).await {
+        let failed = match self.change(&bucket, op).await {
             Ok(Outcome::Stale) => self.buckets.version(&bucket, &key),
             Ok(Outcome::Done | Outcome::Number(_)) => return Ok(Ok(())),
             Err(error) => Err(error),
@@ -310,9 +351,9 @@ impl second::atomics::Host for WasiCtx {
 
 impl second::atomics::HostCas for WasiCtx {
     async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> KvResult<Resource<Cas>> {
-        check_key(&key)?;
+        let key = self.key(key).await?;
         let bucket = self.bucket(&bucket)?;
-        self.turn.spend(OPERATION_UNITS).await;
+        self.turn.spend(0).await;
         let version = self.buckets.version(&bucket, &key)?;
         Ok(self.table.push(Cas { bucket, key, version })?)
     }
@@ -322,8 +363,7 @@ impl second::atomics::HostCas for WasiCtx {
         let Cas { bucket, key, .. } = self.table.get(&cas)?;
         let (bucket, key) = (bucket.clone(), key.clone());
         self.turn.spend(OPERATION_UNITS).await;
-        let found = read::value(&*self.buckets.records, &bucket, &key).await?;
-        Ok(found.map(|(_, value)| value))
+        self.value(&bucket, &key).await
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> Result<()> {
@@ -350,6 +390,25 @@ impl second::batch::Host for WasiCtx {
     }
 }
 
+/// Takes an argument of so many bytes in: it was copied out of the guest already, so that work is owed. One that is
+/// refused is gone before the call waits for its next turn.
+async fn accept<A>(
+    turn: &Turn,
+    bytes: usize,
+    argument: A,
+    check: impl FnOnce(&A) -> KvResult<()>,
+) -> KvResult<A> {
+    turn.owe(OPERATION_UNITS.saturating_add(units(bytes)));
+    match check(&argument) {
+        Ok(()) => Ok(argument),
+        Err(error) => {
+            drop(argument);
+            turn.spend(0).await;
+            Err(error)
+        }
+    }
+}
+
 fn check_key(key: &str) -> KvResult<()> {
     if key.len() > MAX_KEY { Err(KvError::KeyTooLong(key.len())) } else { Ok(()) }
 }
@@ -362,17 +421,45 @@ fn check_count(keys: usize) -> KvResult<()> {
     if keys > MAX_BATCH_KEYS { Err(KvError::TooManyInBatch(keys)) } else { Ok(()) }
 }
 
-/// Bytes of these keys together, if they are not too many or too long.
-fn check_keys(keys: &[String]) -> KvResult<usize> {
-    check_count(keys.len())?;
-    keys.iter().try_for_each(|key| check_key(key))?;
-    Ok(keys.iter().map(String::len).sum())
-}
-
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_UNIT).unwrap_or(u32::MAX)
 }
 
 fn many_units(keys: usize) -> u32 {
     OPERATION_UNITS.saturating_mul(u32::try_from(keys).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn refusing_is_work_and_what_is_refused_is_not_held_meanwhile() {
+        let turn = Turn::default();
+        let mut waited = 0;
+        for _ in 0..10 {
+            let argument: Arc<[u8]> = vec![0; 2 << 20].into();
+            let held = Arc::downgrade(&argument);
+            let refuse = |value: &Arc<[u8]>| check_value(value);
+            let mut accepting = Box::pin(accept(&turn, argument.len(), argument, refuse));
+            while block_on(poll_once(&mut accepting)).is_none() {
+                assert_eq!(held.strong_count(), 0);
+                waited += 1;
+            }
+        }
+        assert_eq!(waited, 10);
+    }
+
+    #[test]
+    fn refusing_what_is_short_waits_too_in_the_end() {
+        let turn = Turn::default();
+        let waits = (0..100).filter(|_| {
+            let refuse = |_: &()| Err(KvError::BadCursor);
+            let mut accepting = Box::pin(accept(&turn, 0, (), refuse));
+            block_on(poll_once(&mut accepting)).is_none()
+        });
+        assert!(waits.count() >= 2);
+    }
 }

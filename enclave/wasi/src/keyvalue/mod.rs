@@ -6,7 +6,7 @@
 //!   last and needs no creation, so `open` refuses only names that are too long.
 //! - What `set`, `delete`, `increment`, `swap`, `set-many` and `delete-many` have done is durable when they return.
 //!   Each is atomic towards all other calls, the batches included. A call that is cancelled while it waits for one has
-//!   done all of it or nothing.
+//!   done all of it or nothing, and nothing if it had not begun.
 //! - A read sees everything that had returned when it began, and of what had not, all or nothing of each key.
 //! - A listing gives every key that is there from its first page to its last exactly once. A key that is made or
 //!   removed meanwhile may be in it or not. Cursors stay good, also after a restart.
@@ -30,6 +30,7 @@ use enclave_sealed_store::{Backend, Namespace};
 use enclave_worker::Handle;
 
 use crate::filesystem::StorageFailure;
+use crate::room::{Full, Place, Room};
 pub use error::KvError;
 pub use guest::{Bucket, Cas};
 use records::{Records, Sealed};
@@ -45,10 +46,24 @@ pub(crate) const MAX_VALUE: usize = 1 << 20;
 pub(crate) const MAX_BATCH_KEYS: usize = 1024;
 /// Most bytes of keys and values in one batch, asked or answered.
 pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
+/// What operations of all applications may hold: a commit holds what it is made of some four times.
+const MAX_HELD: usize = 32 << 20;
 /// Keys of an application that asks for nothing else (`max_store_keys`).
 pub const DEFAULT_KEYS: u64 = 200_000;
-/// Most keys of any application: with their index they fit into the records of a namespace.
+/// Most keys of any application: if they are short and their values of one record each, they fit with their index into
+/// the records of a namespace.
 pub const MAX_KEYS: u64 = 250_000;
+
+/// What operations under way hold outside the memory of the guests: changes that wait, and values that are read. One
+/// per enclave.
+#[derive(Clone)]
+pub struct KeyValueRoom(Room);
+
+impl Default for KeyValueRoom {
+    fn default() -> Self {
+        KeyValueRoom(Room::new(MAX_HELD))
+    }
+}
 
 /// The keys and values of one application. Make one when the application is prepared and give it to every call.
 #[derive(Clone)]
@@ -58,9 +73,10 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
-    /// The buckets kept in `namespace`, of at most `max_keys` keys together. What is there already stays.
-    pub fn new(namespace: Namespace, max_keys: u64) -> Self {
-        KeyValue { namespace, writer: Arc::new(Writer::new(max_keys)) }
+    /// The buckets kept in `namespace`, of at most `max_keys` keys together. What is there already stays. `held` is
+    /// that of all applications.
+    pub fn new(namespace: Namespace, max_keys: u64, held: KeyValueRoom) -> Self {
+        KeyValue { namespace, writer: Arc::new(Writer::new(max_keys, held.0)) }
     }
 
     /// How many keys there are, once it is known: after [`KeyValue::recall`], or the first change.
@@ -106,6 +122,13 @@ pub(crate) struct CallBuckets {
 }
 
 impl CallBuckets {
+    /// A place for what an operation holds.
+    fn hold(&self, bytes: usize) -> Result<Place, Full> {
+        let mut place = self.writer.room().place();
+        place.grow(bytes)?;
+        Ok(place)
+    }
+
     fn new(writer: Arc<Writer>, records: Arc<dyn Records>) -> Self {
         writer.call_starts();
         CallBuckets { writer, records }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_lite::future::yield_now;
+
 use super::error::KvError;
 use super::index::{Leaf, Place, Splits, leaf_place};
 use super::read;
@@ -83,6 +85,13 @@ impl Number {
 
 type Bucket = Arc<str>;
 
+/// Keys that a plan changes before it takes no further operation.
+const MAX_PLAN_KEYS: usize = 2000;
+/// Leaves of the index that it holds until then: some 4 MiB.
+const MAX_PLAN_LEAVES: usize = 1000;
+/// Keys and leaves that are gone through before others run.
+const STEP: usize = 32;
+
 pub(crate) struct Plan<'a> {
     records: &'a dyn Records,
     meta: Meta,
@@ -91,6 +100,20 @@ pub(crate) struct Plan<'a> {
     values: BTreeMap<(Bucket, String), Option<Vec<u8>>>,
     leaves: BTreeMap<(Bucket, Place), Leaf>,
     splits: BTreeMap<(Bucket, Place), bool>,
+    steps: Steps,
+}
+
+/// Lets others run every so often, however much is planned at once.
+#[derive(Default)]
+struct Steps(usize);
+
+impl Steps {
+    async fn step(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(STEP) {
+            yield_now().await;
+        }
+    }
 }
 
 impl<'a> Plan<'a> {
@@ -101,7 +124,12 @@ impl<'a> Plan<'a> {
             None => Meta { salt: records.salt()?, keys: 0 },
         };
         let (values, leaves, splits) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Plan { records, meta: new, was: meta, max_keys, values, leaves, splits })
+        Ok(Plan { records, meta: new, was: meta, max_keys, values, leaves, splits, steps: Steps::default() })
+    }
+
+    /// Whether it is large enough: what more operations touch is for another.
+    pub(crate) fn is_large(&self) -> bool {
+        self.values.len() >= MAX_PLAN_KEYS || self.leaves.len() >= MAX_PLAN_LEAVES
     }
 
     /// Adds an operation. The inner error is the operation's own and leaves the plan as it was; after the outer one
@@ -113,16 +141,19 @@ impl<'a> Plan<'a> {
     ) -> Result<Result<Outcome, KvError>, KvError> {
         match op {
             Op::Set(pairs) => {
-                if let Err(error) = self.admit(bucket, pairs.iter().map(|(key, _)| key.as_str()))? {
+                let keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
+                if let Err(error) = self.admit(bucket, &keys).await? {
                     return Ok(Err(error));
                 }
                 for (key, value) in pairs {
+                    self.steps.step().await;
                     self.put(bucket, key, value.clone()).await?;
                 }
                 Ok(Ok(Outcome::Done))
             }
             Op::Delete(keys) => {
                 for key in keys {
+                    self.steps.step().await;
                     self.delete(bucket, key).await?;
                 }
                 Ok(Ok(Outcome::Done))
@@ -130,7 +161,7 @@ impl<'a> Plan<'a> {
             Op::Add { key, delta } => {
                 let old = self.value(bucket, key).await?;
                 let sum = delta.add_to(old.as_deref());
-                let admitted = self.admit(bucket, [key.as_str()])?;
+                let admitted = self.admit(bucket, &[key.as_str()]).await?;
                 match admitted.and(sum) {
                     Ok(sum) => {
                         self.put(bucket, key, sum.to_text().into_bytes()).await?;
@@ -145,7 +176,7 @@ impl<'a> Plan<'a> {
                 if changed || self.records.version(&Key::Value(bucket, key).to_bytes())? != *expected {
                     return Ok(Ok(Outcome::Stale));
                 }
-                if let Err(error) = self.admit(bucket, [key.as_str()])? {
+                if let Err(error) = self.admit(bucket, &[key.as_str()]).await? {
                     return Ok(Err(error));
                 }
                 self.put(bucket, key, value.clone()).await?;
@@ -155,11 +186,12 @@ impl<'a> Plan<'a> {
     }
 
     /// What is to be committed, and what the store then knows about all buckets.
-    pub(crate) fn finish(self) -> Result<(Changes, Option<Meta>), KvError> {
-        let Plan { records, meta, was, values, leaves, splits, .. } = self;
+    pub(crate) async fn finish(self) -> Result<(Changes, Option<Meta>), KvError> {
+        let Plan { records, meta, was, values, leaves, splits, mut steps, .. } = self;
         let mut changes = Changes::new();
         let exists = |key: &[u8]| records.has(key);
         for ((bucket, key), value) in values {
+            steps.step().await;
             let name = Key::Value(&bucket, &key).to_bytes();
             let mut pieces = 0;
             match value {
@@ -185,6 +217,7 @@ impl<'a> Plan<'a> {
             }
         }
         for ((bucket, place), leaf) in leaves {
+            steps.step().await;
             let name = Key::Leaf(&bucket, place).to_bytes();
             if !leaf.is_empty() {
                 changes.push((name, Some(leaf.encode())));
@@ -193,6 +226,7 @@ impl<'a> Plan<'a> {
             }
         }
         for ((bucket, place), split) in splits {
+            steps.step().await;
             let name = Key::Split(&bucket, place).to_bytes();
             if exists(&name)? != split {
                 changes.push((name, split.then(|| vec![1])));
@@ -215,20 +249,17 @@ impl<'a> Plan<'a> {
     async fn value(&self, bucket: &Bucket, key: &str) -> Result<Option<Vec<u8>>, KvError> {
         match self.values.get(&(bucket.clone(), key.to_owned())) {
             Some(value) => Ok(value.clone()),
-            None => Ok(read::value(self.records, bucket, key).await?.map(|(_, value)| value)),
+            None => Ok(read::value(self.records, bucket, key, |_| Ok(())).await?.map(|(_, value)| value)),
         }
     }
 
     /// Whether there is room for those keys that are new.
-    fn admit<'k>(
-        &self,
-        bucket: &Bucket,
-        keys: impl IntoIterator<Item = &'k str>,
-    ) -> Result<Result<(), KvError>, KvError> {
+    async fn admit(&mut self, bucket: &Bucket, keys: &[&str]) -> Result<Result<(), KvError>, KvError> {
         let mut new = BTreeSet::new();
         for key in keys {
+            self.steps.step().await;
             if !self.has_key(bucket, key)? {
-                new.insert(key);
+                new.insert(*key);
             }
         }
         let after = self.meta.keys + new.len() as u64;

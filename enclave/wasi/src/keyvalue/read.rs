@@ -15,17 +15,23 @@ const PAGE_BYTES: usize = 64 << 10;
 /// A page ends after this many leaves, however few keys they hold.
 const PAGE_LEAVES: usize = 256;
 
-/// A value, and the version of its first record.
+/// A value, and the version of its first record. `admit` is told of all bytes of the value before they are read.
 pub(crate) async fn value(
     records: &dyn Records,
     bucket: &str,
     key: &str,
+    mut admit: impl FnMut(usize) -> Result<(), KvError>,
 ) -> Result<Option<(u64, Vec<u8>)>, KvError> {
     let name = Key::Value(bucket, key).to_bytes();
+    let mut admitted = 0;
     'anew: loop {
         let Some(head) = records.get(&name).await? else { return Ok(None) };
         let (length, first) = decode_value(&head.value)?;
-        let mut value = first.to_vec();
+        // Once, also where the value is replaced while it is read.
+        admit(length.saturating_sub(admitted))?;
+        admitted = admitted.max(length);
+        let mut value = Vec::with_capacity(length);
+        value.extend_from_slice(first);
         let mut n = 0_u8;
         while value.len() < length {
             n += 1;

@@ -28,6 +28,8 @@ pub(crate) enum Key<'a> {
     Piece(u8, &'a str, &'a str),
     Leaf(&'a str, Place),
     Split(&'a str, Place),
+    /// Of a record that there never is.
+    Never,
 }
 
 impl Key<'_> {
@@ -36,6 +38,7 @@ impl Key<'_> {
         let mut bytes = b"kv1/".to_vec();
         match self {
             Key::Meta => bytes.push(b'm'),
+            Key::Never => bytes.push(b'x'),
             Key::Value(bucket, key) => {
                 bytes.push(b'v');
                 push_bucket(&mut bytes, bucket);

@@ -35,6 +35,9 @@ pub(crate) trait Records: Send + Sync {
     /// All or nothing, durable when it returns.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), StorageFailure>>;
 
+    /// Returns when everything that was handed to [`Records::commit`] before is settled, also what nobody waits for.
+    fn barrier(&self) -> BoxFuture<'_, Result<(), StorageFailure>>;
+
     fn salt(&self) -> Result<[u8; 32], RandomError>;
 
     /// Runs `task` to its end, whatever becomes of the call that started it.
@@ -80,6 +83,15 @@ impl Records for Sealed {
                     None => batch.delete(&key),
                 }
             }
+            Ok(self.namespace.commit(batch).await?)
+        })
+    }
+
+    fn barrier(&self) -> BoxFuture<'_, Result<(), StorageFailure>> {
+        Box::pin(async move {
+            // Batches are carried out in the order in which they came.
+            let mut batch = Batch::new();
+            batch.expect_absent(&Key::Never.to_bytes());
             Ok(self.namespace.commit(batch).await?)
         })
     }

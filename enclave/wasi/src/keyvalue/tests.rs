@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use enclave_platform::RandomError;
-use futures_lite::future::{block_on, poll_once, yield_now};
+use futures_lite::future::{block_on, pending, poll_once, yield_now};
 
 use super::plan::{Number, Op, Outcome};
 use super::record::Key;
@@ -17,6 +17,7 @@ use super::records::{BoxFuture, Changes, Records, Versioned};
 use super::writer::Writer;
 use super::{CallBuckets, KvError, read};
 use crate::filesystem::StorageFailure;
+use crate::room::Room;
 
 /// A record's version and value.
 type Stored = (u64, Vec<u8>);
@@ -36,6 +37,9 @@ struct Fake {
     /// Tasks are kept until [`Fake::run_tasks`], not run at once.
     lazy: AtomicBool,
     tasks: Mutex<Vec<BoxFuture<'static, ()>>>,
+    /// Commits hang once they are handed over; what is in them happens when the next one comes.
+    hung: AtomicBool,
+    under_way: Mutex<Vec<Changes>>,
     /// What happens before the next fetch of a piece of a value.
     interlude: Mutex<Option<Changes>>,
 }
@@ -51,7 +55,7 @@ impl Fake {
 
     /// A call over a writer of its own, as after a restart.
     fn restart(self: &Arc<Self>) -> Call {
-        self.call(&Arc::new(Writer::new(u64::MAX)))
+        self.call(&writer(u64::MAX))
     }
 
     fn call(self: &Arc<Self>, writer: &Arc<Writer>) -> Call {
@@ -61,6 +65,11 @@ impl Fake {
     fn run_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
         tasks.into_iter().for_each(block_on);
+    }
+
+    fn catch_up(&self) {
+        let under_way = std::mem::take(&mut *self.under_way.lock().unwrap());
+        under_way.into_iter().for_each(|changes| self.apply(changes));
     }
 
     fn apply(&self, changes: Changes) {
@@ -110,6 +119,11 @@ impl Records for Fake {
             if self.broken.load(Ordering::Relaxed) {
                 return Err(StorageFailure::Unavailable(Arc::new(Broken)));
             }
+            self.catch_up();
+            if self.hung.load(Ordering::Relaxed) {
+                self.under_way.lock().unwrap().push(changes);
+                return pending().await;
+            }
             let bytes = changes.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum();
             let room = self.room.load(Ordering::Relaxed);
             let kept: usize = self.records.lock().unwrap().values().map(|(_, value)| value.len()).sum();
@@ -118,6 +132,14 @@ impl Records for Fake {
             }
             self.commits.lock().unwrap().push((changes.len(), bytes));
             self.apply(changes);
+            Ok(())
+        })
+    }
+
+    fn barrier(&self) -> BoxFuture<'_, Result<(), StorageFailure>> {
+        Box::pin(async move {
+            yield_now().await;
+            self.catch_up();
             Ok(())
         })
     }
@@ -133,6 +155,10 @@ impl Records for Fake {
             block_on(task);
         }
     }
+}
+
+fn writer(max_keys: u64) -> Arc<Writer> {
+    Arc::new(Writer::new(max_keys, Room::new(64 << 20)))
 }
 
 /// A call with one bucket.
@@ -163,7 +189,10 @@ impl Call {
     }
 
     async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        read::value(&*self.buckets.records, &self.bucket, key).await.unwrap().map(|(_, value)| value)
+        read::value(&*self.buckets.records, &self.bucket, key, |_| Ok(()))
+            .await
+            .unwrap()
+            .map(|(_, value)| value)
     }
 
     fn version(&self, key: &str) -> Option<u64> {

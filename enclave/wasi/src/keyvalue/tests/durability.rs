@@ -24,18 +24,110 @@ fn what_returned_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_cancelled_change_is_made_as_a_whole_all_the_same() {
+fn a_cancelled_change_is_made_as_a_whole_or_if_it_had_not_begun_not_at_all() {
     block_on(async {
         let fake = Fake::new();
         let call = fake.restart();
         fake.lazy.store(true, Ordering::Relaxed);
-        let pairs = (0..50).map(|n| (format!("k{n}"), vec![1])).collect();
-        let mut cancelled = Box::pin(call.run(Op::Set(pairs)));
-        assert!(poll_once(&mut cancelled).await.is_none());
-        drop(cancelled);
-        assert_eq!(call.keys().await.len(), 0, "not yet");
+        for (begins, keys) in [(false, 0), (true, 50)] {
+            let pairs = (0..50).map(|n| (format!("k{n}"), vec![1])).collect();
+            let mut cancelled = Box::pin(call.run(Op::Set(pairs)));
+            assert!(poll_once(&mut cancelled).await.is_none());
+            let mut task = fake.tasks.lock().unwrap().pop().unwrap();
+            assert!(!begins || poll_once(&mut task).await.is_none());
+            drop(cancelled);
+            assert_eq!(call.keys().await.len(), 0, "not yet");
+            task.await;
+            assert_eq!(call.keys().await.len(), keys);
+        }
+    });
+}
+
+#[test]
+fn what_is_queued_for_nobody_holds_nothing_for_long() {
+    block_on(async {
+        const ROOM: usize = 64 << 20;
+        let (fake, room) = (Fake::new(), Room::new(ROOM));
+        let call = fake.call(&Arc::new(Writer::new(100, room.clone())));
+        // Nothing is carried out, and every caller goes away.
+        fake.lazy.store(true, Ordering::Relaxed);
+        let large = || Op::Set((0..4).map(|n| (format!("k{n}"), vec![n; 1 << 20])).collect());
+        for _ in 0..100 {
+            let mut cancelled = Box::pin(call.run(large()));
+            assert!(poll_once(&mut cancelled).await.is_none());
+        }
+        // Who stays has the room, and what they have not another app has not.
+        let mut waiting: Vec<_> = (0..15).map(|_| Box::pin(call.run(large()))).collect();
+        for waits in &mut waiting {
+            assert!(poll_once(waits).await.is_none());
+        }
+        assert!(room.free() < 4 << 20);
+        let other = Fake::new();
+        let neighbour = other.call(&Arc::new(Writer::new(100, room.clone())));
+        assert!(matches!(neighbour.run(large()).await, Err(KvError::Overloaded)));
         fake.run_tasks();
-        assert_eq!(call.keys().await.len(), 50);
+        for waits in waiting {
+            waits.await.unwrap();
+        }
+        assert_eq!(room.free(), ROOM);
+        assert!(fake.commits.lock().unwrap().len() <= 15, "nothing is done for nobody");
+        neighbour.run(large()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_commit_whose_task_was_dropped_is_settled_before_another_is_made() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        fake.lazy.store(true, Ordering::Relaxed);
+        fake.hung.store(true, Ordering::Relaxed);
+        let mut set = Box::pin(call.set("a", b"1"));
+        assert!(poll_once(&mut set).await.is_none());
+        let mut task = fake.tasks.lock().unwrap().pop().unwrap();
+        while fake.under_way.lock().unwrap().is_empty() {
+            assert!(poll_once(&mut task).await.is_none());
+        }
+        drop(task);
+        assert!(set.await.is_err());
+        fake.lazy.store(false, Ordering::Relaxed);
+        fake.hung.store(false, Ordering::Relaxed);
+        call.set("b", b"2").await.unwrap();
+        assert_eq!(call.keys().await, ["a", "b"]);
+        assert_eq!(call.buckets.writer.keys(), Some(2));
+    });
+}
+
+#[test]
+fn a_group_of_many_small_operations_is_several_batches_and_lets_others_run() {
+    block_on(async {
+        let fake = Fake::new();
+        let call = fake.restart();
+        let keys = |range: std::ops::Range<usize>| range.map(|n| format!("key-{n}"));
+        for n in 0..20 {
+            let pairs = keys(1000 * n..1000 * (n + 1)).map(|key| (key, vec![])).collect();
+            call.run(Op::Set(pairs)).await.unwrap();
+        }
+        fake.lazy.store(true, Ordering::Relaxed);
+        let mut ops: Vec<_> = (0..20)
+            .map(|n| Box::pin(call.run(Op::Delete(keys(1000 * n..1000 * (n + 1)).collect()))))
+            .collect();
+        for op in &mut ops {
+            assert!(poll_once(op).await.is_none());
+        }
+        let before = fake.commits.lock().unwrap().len();
+        let mut task = fake.tasks.lock().unwrap().pop().unwrap();
+        let mut polls = 0;
+        while poll_once(&mut task).await.is_none() {
+            polls += 1;
+        }
+        for op in ops {
+            op.await.unwrap();
+        }
+        let commits = fake.commits.lock().unwrap()[before..].to_vec();
+        assert!(commits.len() >= 10 && commits.iter().all(|(records, _)| *records < 4000), "{commits:?}");
+        assert!(polls >= 20_000 / 32, "{polls}");
+        assert!(call.keys().await.is_empty());
     });
 }
 
@@ -91,7 +183,7 @@ fn who_does_not_fit_does_not_keep_the_others_out() {
 fn the_quota_of_keys_is_exact() {
     block_on(async {
         let fake = Fake::new();
-        let call = fake.call(&Arc::new(Writer::new(3)));
+        let call = fake.call(&writer(3));
         let pairs = |keys: &[&str]| Op::Set(keys.iter().map(|key| ((*key).to_owned(), vec![1])).collect());
         call.run(pairs(&["a", "a", "b"])).await.unwrap();
         let refused = call.run(pairs(&["b", "c", "d"])).await;
@@ -106,7 +198,7 @@ fn the_quota_of_keys_is_exact() {
         call.delete("a").await.unwrap();
         call.set("d", b"1").await.unwrap();
         // What is there stays when less is allowed, and may shrink.
-        let less = fake.call(&Arc::new(Writer::new(1)));
+        let less = fake.call(&writer(1));
         less.set("b", b"2").await.unwrap();
         assert!(less.set("e", b"1").await.is_err());
         less.delete("b").await.unwrap();
@@ -118,7 +210,7 @@ fn the_quota_of_keys_is_exact() {
 fn an_app_that_ends_keeps_what_was_queued_or_drops_it_as_it_is_told() {
     block_on(async {
         let fake = Fake::new();
-        let writer = Arc::new(Writer::new(100));
+        let writer = writer(100);
         let call = fake.call(&writer);
         fake.lazy.store(true, Ordering::Relaxed);
         let mut kept = Box::pin(call.set("kept", b"1"));
