@@ -199,7 +199,8 @@ impl ResourceLimiterAsync for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if !self.memory.grow(current, desired) {
+        // The engine would find that out only after all was made ready, which costs the guest no fuel.
+        if maximum.is_some_and(|most| desired > most) || !self.memory.grow(current, desired) {
             return Ok(false);
         }
         if let Some((call, memory)) = &self.call {
@@ -223,9 +224,9 @@ impl ResourceLimiterAsync for Limiter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.tables.grow(current, desired))
+        Ok(maximum.is_none_or(|most| desired <= most) && self.tables.grow(current, desired))
     }
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {

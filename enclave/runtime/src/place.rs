@@ -54,6 +54,7 @@ impl Drop for Leaving {
     fn drop(&mut self) {
         // A turn that is not over yet was the last one of a call that was dropped.
         self.place.turn_over(WHOLE_TURN);
+        self.watch.memory().give_up_growth();
         if !self.watch.memory().has_left() {
             return;
         }

@@ -207,7 +207,13 @@ impl Memory {
 
     fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
         if new_size > self.capacity() {
-            let prepared = self.next.take().filter(|next| next.block.len() >= new_size);
+            let prepared = match self.next.take() {
+                Some(next) if next.block.len() < new_size => {
+                    self.call.left(&self.pool, next.block, next.copied);
+                    None
+                }
+                prepared => prepared,
+            };
             let mut next = match (prepared, self.call.refused()) {
                 (Some(next), _) => next,
                 (None, Some(full)) => return Err(full.into()),
@@ -222,6 +228,7 @@ impl Memory {
         }
         self.erase_up_to(new_size);
         self.size = new_size;
+        self.call.has_grown();
         Ok(())
     }
 
@@ -263,7 +270,12 @@ impl Drop for Memory {
 // `byte_size` (bounds are checked in its code: no guard size is ever asked for).
 unsafe impl LinearMemory for PooledMemory {
     fn byte_size(&self) -> usize {
-        lock(&self.0).size
+        let (size, call) = {
+            let memory = lock(&self.0);
+            (memory.size, memory.call.clone())
+        };
+        call.asked(&self.0);
+        size
     }
 
     fn byte_capacity(&self) -> usize {

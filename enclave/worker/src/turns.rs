@@ -203,7 +203,8 @@ impl State {
         ledger.used = ledger.used.max(now);
         let at = match used {
             Some(used) => used.clamp(ledger.now, ledger.now.saturating_add(LONGEST)),
-            None => ledger.now.saturating_sub(HEAD_START),
+            // The more there are of it, the less: a call that goes on comes between new ones all the same.
+            None => ledger.now.saturating_sub(HEAD_START / (ledger.waiting.len() as u64 + 1)),
         };
         let key = (at, self.came);
         ledger.waiting.insert(key, (cx.waker().clone(), used.is_none()));

@@ -28,6 +28,8 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 const QUANTUM_TASKS: u32 = 256;
 /// Time between two visits outside, as far as the tasks themselves yield.
 const QUANTUM: Duration = Duration::from_millis(2);
+/// Guests that have a turn where tasks alone took the whole quantum.
+const GUESTS_BESIDE_TASKS: u32 = 4;
 /// How many tasks run between two looks at the clock.
 const CLOCK_EVERY: u32 = 16;
 /// Turns of guests between two visits outside, at most: four whole ones.
@@ -118,6 +120,8 @@ pub struct Worker {
     /// The one copy of a frame out of shared memory.
     frame: Vec<u8>,
     visit: Cell<Visit>,
+    /// Whether those who take long have waited for an answer to go out since the last turn.
+    deferred: Cell<bool>,
 }
 
 /// The last visit outside.
@@ -165,7 +169,14 @@ impl Worker {
             None => started.workers.push(Arc::downgrade(&shared)),
         }
         drop(started);
-        Ok(Worker { shared, executor, input, frame: Vec::new(), visit: Cell::default() })
+        Ok(Worker {
+            shared,
+            executor,
+            input,
+            frame: Vec::new(),
+            visit: Cell::default(),
+            deferred: Cell::default(),
+        })
     }
 
     /// What the worker's tasks use.
@@ -249,7 +260,7 @@ impl Worker {
                     if now >= end || ran >= QUANTUM_TASKS {
                         // Tasks without end do not keep guests from running.
                         if !guests {
-                            self.grant();
+                            (0..GUESTS_BESIDE_TASKS).for_each(|_| self.grant());
                         }
                         return true;
                     }
@@ -270,12 +281,13 @@ impl Worker {
         let spent = self.shared.turns.spent();
         let answered = || self.shared.with_quietly(|reactor, _| reactor.sent_to()) != sent_to;
         spent >= GUEST_UNITS
-            // Answers go out before those go on who take long.
-            || !fresh && answered()
+            // Answers go out before those go on who take long, who wait for that once between two turns.
+            || !fresh && answered() && !self.deferred.replace(true)
             || spent > 0 && self.shared.clock.monotonic().since(at) >= GUEST_QUANTUM
     }
 
     fn grant(&self) {
+        self.deferred.set(false);
         if let Some(waker) = self.shared.turns.grant() {
             waker.wake();
         }

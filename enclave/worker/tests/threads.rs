@@ -14,7 +14,7 @@ use enclave_platform::{
     HostTime, Identity, KeyError, Kind, Notified, Notify, Platform, RandomError, SealKeyRequest, ThreadIndex,
 };
 use enclave_worker::{Account, Ended, Handle, HostMisbehaved, Room, WHOLE_TURN, Worker, Workers, queue};
-use futures_lite::{AsyncWriteExt, StreamExt, future};
+use futures_lite::{AsyncReadExt, AsyncWriteExt, StreamExt, future};
 use zeroize::Zeroizing;
 
 const ROOM: Room = Room { connections: 1024, receive: 64 << 20 };
@@ -34,6 +34,8 @@ struct Sleepers {
     threads: Vec<Sleeper>,
     waits: AtomicU64,
     polls: AtomicU64,
+    /// What the host does at each visit.
+    outside: Mutex<Option<Box<dyn FnMut() + Send>>>,
 }
 
 impl Sleepers {
@@ -43,7 +45,14 @@ impl Sleepers {
             Identity { mrenclave: [0; 32], mrsigner: [0; 32], isv_prod_id: 0, isv_svn: 0, debug: true };
         let threads = (0..threads).map(sleeper).collect();
         let (waits, polls) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Sleepers { identity, started: Instant::now(), threads, waits, polls })
+        Arc::new(Sleepers {
+            identity,
+            started: Instant::now(),
+            threads,
+            waits,
+            polls,
+            outside: Mutex::default(),
+        })
     }
 
     fn wake(&self, thread: ThreadIndex) {
@@ -88,6 +97,10 @@ impl Platform for Sleepers {
     }
 
     fn notify(&self, thread: ThreadIndex, notify: Notify) -> Notified {
+        if let Some(outside) = &mut *self.outside.lock().unwrap() {
+            outside();
+            self.wake(thread);
+        }
         match notify {
             Notify::Wake { thread } => self.wake(thread),
             Notify::Poll => {
@@ -368,4 +381,52 @@ fn a_newcomer_has_the_next_turn_and_tasks_run_before_guests() {
         assert!(visits >= turns / 4, "{visits} visits outside in {turns} turns");
         drop(hogs);
     });
+}
+
+/// Bug: whoever took long gave way to every answer that went out, and so never ran beside a client that always had
+/// another question.
+/// Required: a turn after each visit outside.
+#[test]
+fn answers_without_end_do_not_keep_a_guest_from_its_turns() {
+    let enclave = Enclave::new(1);
+    let (worker, mut host) = enclave.worker(0);
+    let handle = worker.handle();
+    let echoes = Arc::new(AtomicU64::new(0));
+    let counted = echoes.clone();
+    let client = move || {
+        while let Some(message) = host.to_host.peek().unwrap() {
+            let mut bytes = Vec::new();
+            message.copy_to(&mut bytes);
+            message.consume();
+            let (conn, question) =
+                (ConnId::accepted(1), ToEnclave::Data { conn: ConnId::accepted(1), bytes: b"?" });
+            match ToHost::decode(&bytes).unwrap() {
+                ToHost::Credit { conn: ConnId::LISTENER, .. } if counted.load(Ordering::Relaxed) == 0 => {
+                    let peer = "192.0.2.1:1".parse().unwrap();
+                    let accepted = ToEnclave::Accepted { conn, peer };
+                    assert!(host.to_enclave.push(&accepted.encode().unwrap().parts()).unwrap());
+                }
+                ToHost::Data { .. } => {}
+                _ => continue,
+            }
+            if counted.fetch_add(1, Ordering::Relaxed) < 20_000 {
+                assert!(host.to_enclave.push(&question.encode().unwrap().parts()).unwrap());
+            }
+        }
+    };
+    *enclave.platform.outside.lock().unwrap() = Some(Box::new(client));
+    worker.run(async move {
+        let mut connection = handle.accept().await.unwrap();
+        let serve = handle.spawn(async move {
+            let mut question = [0; 1];
+            while connection.read_exact(&mut question).await.is_ok() {
+                connection.write_all(b"!").await.unwrap();
+            }
+        });
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let guest = handle.spawn(guest(handle.clone(), Account::new(), 500, log));
+        future::or(serve, guest).await;
+    });
+    let echoes = echoes.load(Ordering::Relaxed);
+    assert!((100..2000).contains(&echoes), "{echoes} answers in 500 turns");
 }

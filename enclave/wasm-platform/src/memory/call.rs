@@ -12,7 +12,10 @@ pub struct CallMemory(Arc<Mutex<Call>>);
 
 #[derive(Default)]
 struct Call {
-    memories: Vec<Weak<Mutex<Memory>>>,
+    /// Whose size the engine asked for last: it does so right before it says that a memory is to grow.
+    asked: Weak<Mutex<Memory>>,
+    /// What a growth was prepared for.
+    prepared: Weak<Mutex<Memory>>,
     /// What is to be erased before the pool gets it back.
     left: Vec<(Arc<MemoryPool>, Block)>,
     growth: Option<Growth>,
@@ -28,8 +31,9 @@ struct Call {
 struct Growth {
     desired: usize,
     maximum: Option<usize>,
-    /// All that are of the size from which it grows.
-    memories: Vec<Weak<Mutex<Memory>>>,
+    /// The one whose size was asked for last, if it is of the size from which it grows. Another guess would only cost
+    /// time.
+    memory: Option<Weak<Mutex<Memory>>>,
     fresh: Option<Arc<MemoryPool>>,
 }
 
@@ -69,11 +73,20 @@ impl CallMemory {
         };
         memory.erase_up_to(minimum);
         memory.size = minimum;
-        let memory = Arc::new(Mutex::new(memory));
-        let mut call = lock(&self.0);
-        call.memories.retain(|memory| memory.strong_count() > 0);
-        call.memories.push(Arc::downgrade(&memory));
-        Ok(memory)
+        Ok(Arc::new(Mutex::new(memory)))
+    }
+
+    /// The engine asked for the size of this memory.
+    pub(super) fn asked(&self, memory: &Arc<Mutex<Memory>>) {
+        lock(&self.0).asked = Arc::downgrade(memory);
+    }
+
+    /// The growth was of a memory that there is: what was made ready for a new one is not needed.
+    pub(super) fn has_grown(&self) {
+        let fresh = lock(&self.0).fresh.take();
+        if let Some((pool, block)) = fresh {
+            self.left(&pool, block, 0);
+        }
     }
 
     /// A memory of this call is about to grow from `current` bytes to `desired`, or one of `desired` bytes to be
@@ -82,12 +95,12 @@ impl CallMemory {
         self.give_up_growth();
         let room = self.room();
         let mut call = lock(&self.0);
-        let memories = call.memories.iter().filter_map(Weak::upgrade);
-        let memories = memories.filter(|memory| lock(memory).size == current).map(|m| Arc::downgrade(&m));
-        let memories = memories.collect();
+        let asked = call.asked.upgrade().filter(|memory| lock(memory).size == current);
+        let memory = asked.as_ref().map(Arc::downgrade);
+        call.prepared = memory.clone().unwrap_or_default();
         // What is small is made as it comes.
         let fresh = (current == 0 && desired > room).then(|| Arc::clone(&pool.0));
-        call.growth = Some(Growth { desired, maximum, memories, fresh });
+        call.growth = Some(Growth { desired, maximum, memory, fresh });
     }
 
     /// Erases and copies what there is to do, as far as the [`STEP`] bytes of one poll reach. `true`: there is more,
@@ -152,15 +165,9 @@ impl CallMemory {
     /// `true`: it takes more than `most`.
     fn prepare_growth(&self, most: &mut usize) -> bool {
         let Some(mut growth) = lock(&self.0).growth.take() else { return false };
-        while let Some(memory) = growth.memories.last() {
-            let Some(memory) = memory.upgrade() else {
-                growth.memories.pop();
-                continue;
-            };
+        if let Some(memory) = growth.memory.as_ref().and_then(Weak::upgrade) {
             match lock(&memory).prepare(growth.desired, growth.maximum, most) {
-                Ok(true) => {
-                    growth.memories.pop();
-                }
+                Ok(true) => growth.memory = None,
                 Ok(false) => {
                     lock(&self.0).growth = Some(growth);
                     return true;
@@ -196,17 +203,17 @@ impl CallMemory {
         !ready
     }
 
-    /// What was prepared for a growth that did not come about.
-    fn give_up_growth(&self) {
-        let (fresh, memories) = {
+    /// What was prepared for a growth that did not come about, or will not any more.
+    pub fn give_up_growth(&self) {
+        let (fresh, prepared) = {
             let mut call = lock(&self.0);
             (call.growth, call.refused) = (None, None);
-            (call.fresh.take(), call.memories.iter().filter_map(Weak::upgrade).collect::<Vec<_>>())
+            (call.fresh.take(), std::mem::take(&mut call.prepared).upgrade())
         };
         if let Some((pool, block)) = fresh {
             self.left(&pool, block, 0);
         }
-        for memory in memories {
+        if let Some(memory) = prepared {
             lock(&memory).give_up_growth();
         }
     }

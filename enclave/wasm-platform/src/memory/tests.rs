@@ -149,7 +149,7 @@ fn no_poll_erases_or_copies_more_than_a_step() {
         bytes(&mut first).fill(1);
         bytes(&mut second).fill(2);
         call.grow(&mut second, pages(120)).unwrap();
-        assert!(call.prepare(pages(100), pages(200), None) >= pages(100) / STEP, "round {round}");
+        assert!(call.prepare(first.byte_size(), pages(200), None) >= pages(100) / STEP, "round {round}");
         call.watch.poll(|| first.grow_to(pages(200))).unwrap();
         call.grow(&mut second, pages(250)).unwrap();
         for size in 201..=240 {
@@ -182,7 +182,7 @@ fn small_growths_in_one_poll_count_together() {
     }
     call.watch.poll(|| {});
     for size in 2..=200 {
-        memory.prepare(&guest, pages(size - 1), pages(size), None);
+        memory.prepare(&guest, grown.byte_size(), pages(size), None);
         // As on a fiber: the same poll goes on until it has to wait.
         while memory.step() {
             polls += 1;
@@ -199,11 +199,11 @@ fn small_growths_in_one_poll_count_together() {
 fn a_growth_that_does_not_come_about_holds_nothing() {
     let call = Call::new(1 << 26);
     let memory = call.make(32 * SMALLEST, None).unwrap();
-    call.prepare(32 * SMALLEST, 128 * SMALLEST, None);
+    call.prepare(memory.byte_size(), 128 * SMALLEST, None);
     assert_eq!(call.pool.used(), (32 + 128) * SMALLEST);
     call.prepare(1, 1, None);
     assert_eq!(call.pool.used(), 32 * SMALLEST);
-    call.prepare(32 * SMALLEST, 128 * SMALLEST, None);
+    call.prepare(memory.byte_size(), 128 * SMALLEST, None);
     call.prepare(0, 64 * SMALLEST, None);
     drop(memory);
     drop(call.watch);
@@ -211,4 +211,36 @@ fn a_growth_that_does_not_come_about_holds_nothing() {
     let waiting: usize = call.pool.waiting.lock().unwrap().iter().flatten().map(Block::len).sum();
     assert_eq!(call.pool.held.load(Ordering::Relaxed), waiting);
     assert!(call.pool.waiting.lock().unwrap().iter().flatten().all(Block::is_zero));
+}
+
+/// Bug: a block was made ready for every memory of the size that grew, as large as the growth.
+/// Required: for the one that the engine grows.
+#[test]
+fn one_growth_takes_one_block_however_many_memories_are_of_its_size() {
+    let call = Call::new(1 << 28);
+    let mut memories: Vec<_> = (0..20).map(|_| call.make(SMALLEST, None).unwrap()).collect();
+    let before = call.pool.used();
+    call.prepare(memories[7].byte_size(), 64 * SMALLEST, None);
+    assert_eq!(call.pool.used(), before + 64 * SMALLEST);
+    call.watch.poll(|| memories[7].grow_to(64 * SMALLEST)).unwrap();
+    assert_eq!(call.pool.used(), before + 63 * SMALLEST);
+    drop(memories);
+    call.finish();
+    assert_eq!(call.pool.used(), 0);
+}
+
+/// Bug: what was made ready for a memory to be made, where an empty one grew, was held to the end of the call and then
+/// erased in one go.
+#[test]
+fn an_empty_memory_that_grows_holds_nothing_else() {
+    let call = Call::new(1 << 28);
+    let mut memory = call.make(0, None).unwrap();
+    call.grow(&mut memory, 64 * SMALLEST).unwrap();
+    call.finish();
+    assert_eq!(call.pool.used(), 64 * SMALLEST);
+    call.prepare(0, 64 * SMALLEST, None);
+    call.watch.memory().give_up_growth();
+    call.finish();
+    assert_eq!(call.pool.used(), 64 * SMALLEST);
+    assert!(call.pool.longest() <= STEP);
 }
