@@ -338,9 +338,12 @@ fn trailers_heads_and_interim_answers(platform: Platform) {
 
 fn what_is_coded_otherwise_ends_its_connection(platform: Platform) {
     let server = Server::with_app(platform, Load::default());
-    for coding in ["gzip, chunked", "chunked, chunked"] {
+    let targets = ["/app/echo", "/.enclave/v1/apps/app/call/none"];
+    for (target, coding) in
+        targets.into_iter().flat_map(|to| [(to, "gzip, chunked"), (to, "chunked, chunked")])
+    {
         let mut connection = server.raw();
-        let request = format!("POST /app/echo HTTP/1.1\r\nhost: h\r\ntransfer-encoding: {coding}\r\n\r\n");
+        let request = format!("POST {target} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: {coding}\r\n\r\n");
         let behind = "0\r\n\r\nGET /app/hello HTTP/1.1\r\nhost: h\r\n\r\n";
         connection.write_all((request + behind).as_bytes()).unwrap();
         connection.flush().unwrap();

@@ -31,6 +31,13 @@ pub(crate) fn run(session: &Session, args: &Run) -> Result<(), Failure> {
             let failure = Failure::from(ClientError::Refused(error));
             Err(if session.json { failure.told() } else { failure })
         }
+        // What is lost may be what somebody waits for.
+        (None, Some(0)) if truncated => Err(Failure::new(
+            Exit::Refused,
+            "truncated",
+            "the program printed more than one run may: it was cut off",
+        )
+        .told()),
         (None, Some(0)) => Ok(()),
         (None, Some(code)) => {
             Err(Failure::new(Exit::Program(code), "exit", format!("the program exited with code {code}"))

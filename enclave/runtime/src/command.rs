@@ -1,8 +1,9 @@
 //! Programs: `wasi:cli/run` with arguments, input, output and an exit code.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use boundary_wire::client::{CommandInput, WitType};
+use boundary_wire::client::CommandInput;
 use enclave_wasi::cli::{Captured, Command, Output};
 use wasmtime::component::Val;
 
@@ -24,7 +25,7 @@ pub struct Ran {
 }
 
 impl App {
-    /// Runs an export of the shape of `wasi:cli/run#run` as a program, in a fresh instance. What it wrote is durable
+    /// Runs an export `wasi:cli/run#run` as a program, in a fresh instance. What it wrote is durable
     /// when this returns an exit code. What it printed goes to the caller alone, not to the log.
     ///
     /// # Errors
@@ -42,10 +43,13 @@ impl App {
         let args: Arc<[String]> = self.args.iter().cloned().chain(input.args).collect();
         let command = Command { stdin: input.stdin, output: captured.clone() };
         let code = |values: Vec<Val>| Ok(u8::from(matches!(values.as_slice(), [Val::Result(Err(_))])));
-        let end = match self
-            .enter(host, export, || Ok((Vec::new(), self.state_with(host, args, Some(command)))), code)
-            .await
-        {
+        let started = AtomicBool::new(false);
+        let prepare = || {
+            started.store(true, Ordering::Relaxed);
+            Ok((Vec::new(), self.state_with(host, args, Some(command))))
+        };
+        let end = match self.enter(host, export, prepare, code).await {
+            Err(error) if !started.load(Ordering::Relaxed) => return Err(error),
             Ok(code) => Ok(code),
             // A status has eight bits, as in `exit-with-code`.
             Err(CallError::Exit(code)) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
@@ -55,12 +59,11 @@ impl App {
     }
 }
 
-/// Whether the export takes nothing and gives nothing, or at most word of success.
+/// Whether the export is `wasi:cli/run@0.2.x#run`. What else takes no parameters (a clean-up, say) prints for the log, and
+/// no caller takes that away.
 fn is_program(export: &Export) -> bool {
-    let gives_word = match export.results.as_slice() {
-        [] => true,
-        [WitType::Result { ok, err }] => ok.is_none() && err.is_none(),
-        _ => false,
-    };
-    export.params.is_empty() && gives_word
+    let rest = export.name.strip_prefix("wasi:cli/run@0.2.");
+    rest.and_then(|rest| rest.strip_suffix("#run"))
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|digit| digit.is_ascii_digit()))
+        && export.params.is_empty()
 }

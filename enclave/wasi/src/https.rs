@@ -78,7 +78,7 @@ impl wit::Host for WasiCtx {
             Err(error) => (error.code.to_owned(), 0),
         };
         let bytes = [sent as u64, received as u64];
-        egress::log(&self.stdout, method.as_str(), &target.destination, &outcome, bytes);
+        egress::log(&self.requests, method.as_str(), &target.destination, &outcome, bytes);
         Ok(result.map_err(|error| error.to_string()))
     }
 }

@@ -82,6 +82,8 @@ pub struct WasiCtx {
     http: http::HttpCtx,
     stdin: cli::Input,
     stdout: cli::Lines,
+    /// What the enclave says of the call's requests to others: the guest's own lines do not use it up.
+    requests: cli::Lines,
     stderr: cli::Lines,
     entries: cli::Lines,
     captured: Option<cli::Captured>,
@@ -115,6 +117,7 @@ impl WasiCtx {
             captured,
             seed: None,
             stdout: cli::Lines::new(StandardStream::Out, params.log.clone()),
+            requests: cli::Lines::new(StandardStream::Out, params.log.clone()),
             stderr: cli::Lines::new(StandardStream::Err, params.log.clone()),
             entries: cli::Lines::new(StandardStream::Err, params.log),
         }
@@ -132,6 +135,7 @@ impl WasiCtx {
     /// [`StorageFailure`] when the data did not reach the store: the call must be answered as failed.
     pub async fn flush(&mut self) -> Result<(), StorageFailure> {
         self.stdout.finish();
+        self.requests.finish();
         self.stderr.finish();
         self.entries.finish();
         self.files.flush().await
@@ -141,6 +145,7 @@ impl WasiCtx {
 impl Drop for WasiCtx {
     fn drop(&mut self) {
         self.stdout.finish();
+        self.requests.finish();
         self.stderr.finish();
         self.entries.finish();
     }

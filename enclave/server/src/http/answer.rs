@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::apps::{self, Answered};
 use super::authority;
-use super::body::{Body, extend};
+use super::body::{self, Body, extend};
 use super::held::Content;
 use super::multipart::{Event, Multipart, MultipartError};
 use super::outgoing::{Counted, Outgoing};
@@ -104,6 +104,7 @@ impl From<MultipartError> for Refusal {
 
 async fn respond(session: &Session, activity: &Activity, request: Request) -> Result<Answered, Failure> {
     authority::check(session, &request)?;
+    body::check_coding(session, request.headers())?;
     let (head, body) = request.into_parts();
     let path = Path::parse(head.uri.path())?;
     match routes::find(&head.method, path.segments()) {

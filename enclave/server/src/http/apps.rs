@@ -7,7 +7,7 @@ use enclave_access::Operation;
 use enclave_ratls::Scope;
 use enclave_runtime::{CallHost, Delivered, HttpFailure};
 use enclave_wasi::http::{Answer, Arriving, ErrorCode};
-use http::header::{self, HOST, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -40,18 +40,6 @@ pub(super) async fn serve(
     if head.method == Method::CONNECT {
         // A tunnel: its answer would have no end that a client could see (RFC 9112 §6.3).
         return Err(Refusal::new("method-not-allowed", "this is no proxy: apps take no CONNECT"));
-    }
-    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next()
-        && !(coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none())
-    {
-        // RFC 9112 §6.1. An app sees no `Transfer-Encoding` and would take the coded bytes for the body. Where the
-        // next request begins is not known for certain either.
-        session.close();
-        return Err(Refusal::new(
-            "not-available",
-            "the only transfer coding that is taken is `chunked`, once",
-        ));
     }
     // Owned: whoever waits for an app keeps no other one from going.
     let (name, prefix) = {

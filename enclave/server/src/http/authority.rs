@@ -14,7 +14,9 @@ pub(super) fn check<B>(session: &Session, request: &http::Request<B>) -> Result<
     let named = named(request.headers(), request.uri(), request.version())?;
     let Scope::App(app) = &session.scope else { return Ok(()) };
     let wanted = session.sni.as_deref().unwrap_or_default();
-    if named.iter().all(|authority| authority.host().eq_ignore_ascii_case(wanted)) {
+    // A name with its root's dot is the same name; the handshake has it without (RFC 6066 §3).
+    let is_wanted = |host: &str| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(wanted);
+    if named.iter().all(|authority| is_wanted(authority.host())) {
         return Ok(());
     }
     Err(Refusal::new(

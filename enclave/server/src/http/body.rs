@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use enclave_platform::clock::Monotonic;
+use http::header::{HeaderMap, TRANSFER_ENCODING};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 
@@ -103,6 +104,44 @@ pub(super) fn extend(
     Ok(())
 }
 
+/// The only transfer coding that is taken is `chunked`, once (RFC 9112 §6.1): under another one the enclave or an app
+/// would take coded bytes for the body. Where the next request begins is not known for certain either.
+///
+/// # Errors
+/// `not-available`; the connection ends after the answer.
+pub(super) fn check_coding(session: &Session, headers: &HeaderMap) -> Result<(), Refusal> {
+    if only_chunked(headers) {
+        return Ok(());
+    }
+    session.close();
+    Err(Refusal::new("not-available", "the only transfer coding that is taken is `chunked`, once"))
+}
+
+fn only_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
 fn too_large(limit: usize) -> Refusal {
     Refusal::new("too-large", format!("the body is longer than the {limit} bytes that are taken here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_chunked_once_or_not_coded() {
+        let coded = |codings: &[&'static str]| {
+            let fields = codings.iter().map(|coding| (TRANSFER_ENCODING, coding.parse().unwrap()));
+            only_chunked(&fields.collect())
+        };
+        assert!(coded(&[]) && coded(&["chunked"]) && coded(&["Chunked"]));
+        for others in
+            [&["gzip, chunked"][..], &["chunked, chunked"], &["chunked", "chunked"], &["gzip"], &["x", "y"]]
+        {
+            assert!(!coded(others), "{others:?}");
+        }
+    }
 }

@@ -353,9 +353,9 @@ impl types::HostDescriptor for WasiCtx {
     }
 
     async fn create_directory_at(&mut self, this: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.files.walk(&path).await;
         let base = self.directory(&this)?;
         let id = self.files.new_id()?;
-        self.files.walk(&path).await;
         self.files.run(|tx| tree::make_directory(tx, base, &path, id)).await
     }
 
@@ -370,6 +370,7 @@ impl types::HostDescriptor for WasiCtx {
         _: types::PathFlags,
         path: String,
     ) -> FsResult<DescriptorStat> {
+        self.turn.take_in(path.len()).await;
         let base = self.directory(&this)?;
         let (_, inode) = self.files.inode_at(base, &path).await?;
         Ok(stat(&inode, 1))
@@ -383,6 +384,7 @@ impl types::HostDescriptor for WasiCtx {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
+        self.turn.take_in(path.len()).await;
         let base = self.directory(&this)?;
         let (id, _) = self.files.inode_at(base, &path).await?;
         self.files.set_times(id, accessed, modified).await
@@ -396,7 +398,7 @@ impl types::HostDescriptor for WasiCtx {
         new_base: Resource<Descriptor>,
         new: String,
     ) -> FsResult<()> {
-        self.turn.take_in(new.len()).await;
+        self.turn.take_in(old.len().saturating_add(new.len())).await;
         let base = self.directory(&this)?;
         self.directory(&new_base)?;
         if flags.contains(types::PathFlags::SYMLINK_FOLLOW) {
@@ -414,6 +416,7 @@ impl types::HostDescriptor for WasiCtx {
         open: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
+        self.files.walk(&path).await;
         let base = self.directory(&this)?;
         // Each write would wait for the store, which `sync` is for.
         let synchronous = DescriptorFlags::FILE_INTEGRITY_SYNC
@@ -440,20 +443,20 @@ impl types::HostDescriptor for WasiCtx {
         if how.write {
             flags |= DescriptorFlags::WRITE;
         }
-        self.files.walk(&path).await;
         let opened = slot.open(|tx| tree::open(tx, base, &path, how, new)).await?;
         Ok(self.table.push(Descriptor { flags, opened })?)
     }
 
     async fn readlink_at(&mut self, this: Resource<Descriptor>, path: String) -> FsResult<String> {
+        self.turn.take_in(path.len()).await;
         let base = self.directory(&this)?;
         self.files.inode_at(base, &path).await?;
         Err(ErrorCode::Invalid.into())
     }
 
     async fn remove_directory_at(&mut self, this: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let base = self.directory(&this)?;
         self.files.walk(&path).await;
+        let base = self.directory(&this)?;
         self.files.run(|tx| tree::remove_directory(tx, base, &path)).await
     }
 
@@ -464,9 +467,9 @@ impl types::HostDescriptor for WasiCtx {
         new_base: Resource<Descriptor>,
         new: String,
     ) -> FsResult<()> {
-        let (base, new_base) = (self.directory(&this)?, self.directory(&new_base)?);
         self.files.walk(&old).await;
         self.files.walk(&new).await;
+        let (base, new_base) = (self.directory(&this)?, self.directory(&new_base)?);
         self.files.run(|tx| tree::rename(tx, base, &old, new_base, &new)).await
     }
 
@@ -477,8 +480,8 @@ impl types::HostDescriptor for WasiCtx {
     }
 
     async fn unlink_file_at(&mut self, this: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let base = self.directory(&this)?;
         self.files.walk(&path).await;
+        let base = self.directory(&this)?;
         self.files.run(|tx| tree::unlink(tx, base, &path)).await
     }
 
@@ -501,6 +504,7 @@ impl types::HostDescriptor for WasiCtx {
         _: types::PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
+        self.turn.take_in(path.len()).await;
         let base = self.directory(&this)?;
         let (id, _) = self.files.inode_at(base, &path).await?;
         Ok(metadata_hash(id))

@@ -51,7 +51,7 @@ impl outgoing_handler::Host for WasiCtx {
             Err(error) => return Ok(Err(error)),
         };
         let record = Record {
-            lines: self.stdout.clone(),
+            lines: self.requests.clone(),
             method: message.method().clone(),
             to: to.clone(),
             sent: message.body().meter(),
