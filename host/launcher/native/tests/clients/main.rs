@@ -53,7 +53,8 @@ fn the_main_job_over_frames() {
     assert_eq!(client.call("other", "answer", json!([]))["code"], "unknown-app");
     // Without the envelope, answered the same way. Beside what the specification prints: what it keeps.
     let mut listed = app.clone();
-    listed["storage"] = json!({"bytes": 0, "max_bytes": 1 << 30, "records": 0, "max_records": 300_000});
+    listed["storage"] = json!({"bytes": 0, "max_bytes": 1 << 30, "records": 0, "max_records": 300_000,
+        "keys": 0, "max_keys": 200_000});
     assert_eq!(client.raw(br#"{"wasm_list":{}}"#), json!({"status": "apps", "apps": [listed]}));
     let schema = client.raw(br#"{"wasm_schema":{"app":"test-app"}}"#);
     assert_eq!(schema["schema"]["exports"][1]["params"], json!([{"name": "number", "type": "u32"}]));
@@ -384,10 +385,17 @@ fn on_an_apps_hostname_only_that_app_exists() {
     ] {
         assert_eq!(at(method, target, &own).problem(), (status, code.into()), "{method} {target}");
     }
-    for other in ["two", "localhost", "one.example.evil", ""] {
+    for (other, status, code) in [
+        ("two", 421, "misdirected"),
+        ("localhost", 421, "misdirected"),
+        ("one.example.evil", 421, "misdirected"),
+        ("", 400, "bad-host"),
+        ("user@one.example", 400, "bad-host"),
+    ] {
         let answer = at("GET", "/.enclave/v1/health", &[("host", other)]);
-        assert_eq!(answer.problem(), (421, "misdirected".into()), "{other:?}");
+        assert_eq!(answer.problem(), (status, code.into()), "{other:?}");
     }
+    assert_eq!(at("GET", "/.enclave/v1/health", &[("host", "ONE.example.:8443")]).status, 200);
     let mut framed = support::Framed(host.tls("one.example", &[]));
     assert_eq!(framed.call("one", "answer", json!([]))["returns"][0]["value"], 1);
     assert_eq!(framed.call("two", "answer", json!([]))["code"], "unknown-app");
