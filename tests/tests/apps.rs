@@ -246,7 +246,7 @@ fn no_name_leads_to_another_app(platform: Platform) {
         ("MINE.example", 200),
         ("mine.example:443", 200),
         ("other.example", 421),
-        ("mine.example.", 421),
+        ("mine.example.", 200),
         ("mine.example.other.example", 421),
         ("other.example:443", 421),
         ("other.example@mine.example", 421),
